@@ -1,0 +1,2 @@
+//! sc-config.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! sc-devlove.
+#![forbid(unsafe_code)]

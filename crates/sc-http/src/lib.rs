@@ -1,0 +1,19 @@
+//! HTTP: bytes to exchanges and back, for HTTP/1.1 and HTTP/2, in both roles.
+//!
+//! This room takes byte streams, limits and a drain token; it never learns where they came from, opens no
+//! socket or file, and writes no log. Start reading at [`exchange`]; then [`h1`] and [`h2`] (server role),
+//! [`client`] (towards applications), and the rules that belong to no protocol version: [`authority`],
+//! [`conditional`], [`hop`], [`range`].
+#![forbid(unsafe_code)]
+
+pub mod authority;
+pub mod body;
+pub mod exchange;
+pub mod fault;
+pub mod limits;
+
+pub use authority::Authority;
+pub use body::Body;
+pub use exchange::{Answer, Duplex, End, Exchange, Head, Interim, Meter, Payload, Protocol, Scheme, Service};
+pub use fault::{Fault, Kind, Retry, Side};
+pub use limits::Limits;

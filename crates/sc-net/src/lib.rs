@@ -1,0 +1,2 @@
+//! sc-net.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! sc-server.
+#![forbid(unsafe_code)]

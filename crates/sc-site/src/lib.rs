@@ -1,0 +1,2 @@
+//! sc-site.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! sc-testkit.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! sc-tls.
+#![forbid(unsafe_code)]
