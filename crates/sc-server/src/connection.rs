@@ -1,0 +1,263 @@
+//! The life of one connection, from accept to its end. Read this file to know what happens to a byte.
+//!
+//! ```text
+//! tls listener     tls() ─ handshake ─ h1 or h2 ─ Exchanges
+//! proxy listener   first byte ─ SOCKS: ask ─ route ─ Site: tls() on the same stream
+//!                             │                   ├ Redirect: one plain-HTTP answer
+//!                             │                   ├ Relay: dial ─ reply ─ splice
+//!                             │                   └ Refuse: reply
+//!                             ├ TLS: tls() by SNI
+//!                             └ HTTP: CONNECT joins the same routes; everything else is in `http_proxy`
+//! ```
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use sc_http::{Answer, Exchange, Fault, Service, h1, h2};
+use sc_net::first_byte::{self, Dialect};
+use sc_net::socks::{self, Ask, Command, Version};
+use sc_net::{Connection, Stream, Target, dial, relay};
+use sc_tls::Alpn;
+use tokio::time::Instant;
+
+use crate::event::Event;
+use crate::exchanges::{Exchanges, Redirects, SECURE};
+use crate::http_proxy;
+use crate::network::{LocalFuture, Refusal, Route};
+use crate::record::{Around, Entry};
+use crate::server::{Kind, Shared};
+use crate::udp;
+
+/// Serves one accepted connection until its end.
+pub(crate) async fn serve(shared: Rc<Shared>, kind: Kind, serial: u64, mut conn: Connection) {
+    let began = Instant::now();
+    let client = conn.client.to_string();
+    shared.event(Event::ConnectionOpened { connection: serial, listener: kind.as_str(), client });
+    if let Some(shape) = &shared.policy.shape {
+        conn = conn.shaped(shape);
+    }
+    match kind {
+        Kind::Tls => tls(&shared, serial, Entry::Direct, conn).await,
+        Kind::Proxy => proxy(&shared, serial, conn).await,
+    }
+    let lived_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    shared.event(Event::ConnectionClosed { connection: serial, lived_ms });
+}
+
+/// TLS, then HTTP/1.1 or HTTP/2 as ALPN says. Both listeners end here.
+pub(crate) async fn tls(shared: &Rc<Shared>, serial: u64, entry: Entry, conn: Connection) {
+    let around = around(serial, entry, &conn);
+    let (client, local) = (conn.client.clone(), conn.local.clone());
+    let _ = (client, local);
+    let accepted = match sc_tls::accept(conn.into_rewound(), shared.tls.clone(), shared.policy.handshake_time).await {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            let sni = error.sni().unwrap_or_default().to_owned();
+            return shared.event(Event::HandshakeFailed { connection: serial, sni, reason: error.chain() });
+        }
+    };
+    let service = Rc::new(Exchanges { shared: shared.clone(), around });
+    let limits = &shared.policy.limits;
+    let fault = match accepted.alpn {
+        Alpn::H2 => h2::serve(accepted.stream, service, limits, shared.drain.clone()).await,
+        Alpn::Http11 | Alpn::None => plain_h1(accepted.stream, SECURE, service, shared).await,
+    };
+    report(shared, serial, fault);
+}
+
+/// The little network's port.
+async fn proxy(shared: &Rc<Shared>, serial: u64, mut conn: Connection) {
+    if !may_enter(shared, serial, &conn) {
+        return;
+    }
+    match first_byte::detect(&mut conn, shared.policy.greeting_time).await {
+        Ok(Dialect::Socks5 | Dialect::Socks4) => socks(shared, serial, conn).await,
+        Ok(Dialect::Tls) => {
+            entered(shared, serial, Entry::TlsByName, "by SNI");
+            tls(shared, serial, Entry::TlsByName, conn).await;
+        }
+        Ok(Dialect::Http) => http_proxy::serve(shared, serial, conn).await,
+        Ok(Dialect::Garbage(byte)) => {
+            shared.event(Event::NotUnderstood { connection: serial, seen: format!("first byte 0x{byte:02x}") });
+        }
+        Err(error) if error.is_silent_close() => {}
+        Err(error) => shared.event(Event::NotUnderstood { connection: serial, seen: error.to_string() }),
+    }
+}
+
+fn may_enter(shared: &Shared, serial: u64, conn: &Connection) -> bool {
+    let allowed = &shared.policy.allowed_clients;
+    let is_allowed = match conn.client.ip() {
+        Some(ip) => allowed.is_empty() || ip.is_loopback() || allowed.iter().any(|network| network.contains(ip)),
+        None => true,
+    };
+    if !is_allowed {
+        let reason = "its address is not in socks-allow".to_owned();
+        shared.event(Event::Unauthorised { connection: serial, client: conn.client.to_string(), reason });
+    }
+    is_allowed
+}
+
+async fn socks(shared: &Rc<Shared>, serial: u64, mut conn: Connection) {
+    let ask = match socks::handshake(&mut conn, &shared.policy.auth, shared.policy.greeting_time).await {
+        Ok(ask) => ask,
+        Err(error) if error.is_credentials() => {
+            let client = conn.client.to_string();
+            return shared.event(Event::Unauthorised { connection: serial, client, reason: error.to_string() });
+        }
+        Err(error) => {
+            return shared.event(Event::NotUnderstood { connection: serial, seen: error.to_string() });
+        }
+    };
+    match ask.command {
+        Command::Connect => connect(shared, serial, conn, ask).await,
+        Command::UdpAssociate => udp::associate(shared, serial, conn, ask).await,
+        Command::Bind => {
+            refuse(shared, serial, &ask.target, &Refusal::Command);
+            answer_socks(&mut conn, ask.version, Err(&Refusal::Command)).await;
+        }
+    }
+}
+
+async fn connect(shared: &Rc<Shared>, serial: u64, mut conn: Connection, ask: Ask) {
+    let entry = if ask.version == Version::V5 { Entry::Socks5 } else { Entry::Socks4 };
+    let mut upstream = None;
+    let outcome = match open(shared, serial, &ask.target).await {
+        Ok(opened) => {
+            let bound = opened.bound();
+            upstream = Some(opened);
+            Ok(bound)
+        }
+        Err(refusal) => Err(refusal),
+    };
+    if !answer_socks(&mut conn, ask.version, outcome.as_ref().map(|bound| *bound)).await {
+        return;
+    }
+    if let Some(opened) = upstream {
+        go_on(shared, serial, entry, conn, &ask.target, opened).await;
+    }
+}
+
+async fn answer_socks(conn: &mut Connection, version: Version, outcome: Result<Option<SocketAddr>, &Refusal>) -> bool {
+    let (reply, bound) = match outcome {
+        Ok(bound) => (socks::Reply::Succeeded, bound),
+        Err(refusal) => (refusal.reply(), None),
+    };
+    socks::reply(conn, version, reply, bound).await.is_ok()
+}
+
+/// Where an accepted request to the network leads.
+pub(crate) enum Opened {
+    /// Into our own TLS.
+    Site,
+    /// Into the plain-HTTP redirect.
+    Redirect,
+    /// To another machine, connected already.
+    Upstream(dial::Dialled),
+}
+
+impl Opened {
+    fn bound(&self) -> Option<SocketAddr> {
+        match self {
+            Opened::Upstream(dialled) => dialled.local,
+            Opened::Site | Opened::Redirect => None,
+        }
+    }
+}
+
+/// Decides about a target and dials where that is the decision. Refusals are logged and noted here.
+pub(crate) async fn open(shared: &Shared, serial: u64, target: &Target) -> Result<Opened, Refusal> {
+    let refusal = match shared.network.route(target) {
+        Route::Site => return Ok(Opened::Site),
+        Route::Redirect => return Ok(Opened::Redirect),
+        Route::Refuse(refusal) => refusal,
+        Route::Relay { upstream, guard } => match dial::dial(&upstream, &guard, shared.policy.dial_time).await {
+            Ok(dialled) => return Ok(Opened::Upstream(dialled)),
+            Err(error) if error.is_guarded() => Refusal::Guarded(error.to_string()),
+            Err(error) => Refusal::Unreachable(error.to_string(), error.reply()),
+        },
+    };
+    refuse(shared, serial, target, &refusal);
+    Err(refusal)
+}
+
+pub(crate) fn refuse(shared: &Shared, serial: u64, target: &Target, refusal: &Refusal) {
+    if refusal.is_policy() {
+        shared.network.refused(target, refusal);
+    }
+    shared.event(Event::Refused {
+        connection: serial,
+        target: target.to_string(),
+        reason: refusal.to_string(),
+        reply: u64::from(refusal.reply().code()),
+    });
+}
+
+/// What follows once the client was told yes.
+pub(crate) async fn go_on(shared: &Rc<Shared>, serial: u64, entry: Entry, conn: Connection, target: &Target, opened: Opened) {
+    match opened {
+        Opened::Site => {
+            entered(shared, serial, entry, &target.to_string());
+            tls(shared, serial, entry, conn).await;
+        }
+        Opened::Redirect => {
+            let service = Rc::new(Redirects { shared: shared.clone(), around: around(serial, entry, &conn) });
+            let fault = plain_h1(conn.into_rewound(), sc_http::Scheme::Http, service, shared).await;
+            report(shared, serial, fault);
+        }
+        Opened::Upstream(dialled) => relay_to(shared, serial, conn, target, dialled.stream, dialled.address.to_string()).await,
+    }
+}
+
+async fn relay_to(shared: &Shared, serial: u64, conn: Connection, target: &Target, upstream: Stream, address: String) {
+    let ended = shared.drain.run_until_cancelled(relay::relay(conn, upstream, shared.policy.relay_idle_time)).await;
+    let (sent_bytes, received_bytes) = ended.map_or((0, 0), |relayed| (relayed.sent_bytes, relayed.received_bytes));
+    let target = target.to_string();
+    shared.event(Event::Relayed { connection: serial, target, upstream: address, sent_bytes, received_bytes });
+}
+
+/// Serves the control socket of a mode.
+pub(crate) async fn control(
+    shared: Rc<Shared>,
+    handler: Rc<dyn Fn(Exchange) -> LocalFuture<'static, Answer>>,
+    conn: Connection,
+) {
+    struct Control(Rc<dyn Fn(Exchange) -> LocalFuture<'static, Answer>>);
+    impl Service for Control {
+        async fn answer(&self, exchange: Exchange) -> Answer {
+            (self.0)(exchange).await
+        }
+    }
+    plain_h1(conn.into_rewound(), sc_http::Scheme::Http, Rc::new(Control(handler)), &shared).await;
+}
+
+/// HTTP/1.1 on a stream that is not to be given back.
+pub(crate) async fn plain_h1<IO, S>(io: IO, scheme: sc_http::Scheme, service: Rc<S>, shared: &Shared) -> Option<Fault>
+where
+    IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
+    S: Service,
+{
+    let served = h1::serve(io, bytes::BytesMut::new(), scheme, service, &shared.policy.limits, shared.drain.clone()).await;
+    match served {
+        h1::Served::Closed(fault) => fault,
+        h1::Served::Handover { .. } => None,
+    }
+}
+
+pub(crate) fn around(serial: u64, entry: Entry, conn: &Connection) -> Rc<Around> {
+    Rc::new(Around { connection: serial, client: conn.client.clone(), local: conn.local.clone(), entry })
+}
+
+pub(crate) fn entered(shared: &Shared, serial: u64, entry: Entry, target: &str) {
+    shared.event(Event::Entered { connection: serial, dialect: entry.as_str(), target: target.to_owned() });
+}
+
+/// Logs how a connection's protocol ended, where that is worth a line.
+pub(crate) fn report(shared: &Shared, serial: u64, fault: Option<Fault>) {
+    let Some(fault) = fault else { return };
+    if fault.kind().treatment().is_error {
+        shared.event(Event::Internal { place: "connection", fault: fault.chain() });
+    } else if fault.kind() != sc_http::Kind::DownstreamClosed {
+        shared.event(Event::BadClient { connection: serial, fault: fault.chain() });
+    }
+}

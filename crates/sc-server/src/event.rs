@@ -1,0 +1,277 @@
+//! Everything that can be logged: one variant an event, with typed fields and a stable code.
+//!
+//! A code, once given, is never used for anything else; the wording may change. The first digit hints at the severity:
+//! 0 debug, 3 information, 4 attention, 6 error. The catalogue in `docs/logs.md` is written from [`CATALOGUE`] by a test.
+//! Access-log lines are records ([`crate::record`]) and share the code space. Filtering is in [`crate::log_codes`].
+
+use serde_json::{Map, Value};
+
+/// How much an event matters.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Severity {
+    /// For whoever looks for a fault in this program.
+    Debug,
+    /// Normal life.
+    Info,
+    /// Somebody may want to look: a refusal, a client's mistake, an application that is down.
+    Attention,
+    /// A fault of ours.
+    Error,
+}
+
+impl Severity {
+    /// The word that stands in log lines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Severity::Debug => "debug",
+            Severity::Info => "info",
+            Severity::Attention => "attention",
+            Severity::Error => "error",
+        }
+    }
+}
+
+/// What is fixed about an event: its line in the catalogue.
+#[derive(Debug)]
+pub struct Code {
+    /// `M` and five digits.
+    pub number: u32,
+    /// The `event=` name.
+    pub name: &'static str,
+    /// Severity.
+    pub severity: Severity,
+    /// Whether it belongs to the named set `default`.
+    pub is_default: bool,
+    /// Whether it belongs to the named set `connection`.
+    pub is_connection: bool,
+    /// One line for the catalogue.
+    pub summary: &'static str,
+}
+
+impl Code {
+    /// The code as it is printed, e.g. `M40101`.
+    pub fn label(&self) -> String {
+        format!("M{:05}", self.number)
+    }
+}
+
+macro_rules! events {
+    ($( $(#[doc = $doc:literal])+ $variant:ident { $( $(#[doc = $fdoc:literal])+ $field:ident : $ty:ty ),* $(,)? } = ($number:literal, $name:literal, $severity:ident, $default:literal, $connection:literal); )+) => {
+        /// One thing that happened.
+        #[derive(Clone, Debug)]
+        pub enum Event {
+            $( $(#[doc = $doc])+ $variant { $( $(#[doc = $fdoc])+ $field: $ty ),* }, )+
+        }
+
+        /// Every event there is, in the order of the codes.
+        pub const CATALOGUE: &[Code] = &[
+            $( Code { number: $number, name: $name, severity: Severity::$severity, is_default: $default,
+                      is_connection: $connection, summary: concat!($($doc),+) }, )+
+            RECORD,
+        ];
+
+        impl Event {
+            /// Its fixed part.
+            pub fn code(&self) -> &'static Code {
+                let number = match self { $( Event::$variant { .. } => $number, )+ };
+                CATALOGUE.iter().find(|code| code.number == number).expect("the macro lists every number")
+            }
+
+            /// Its fields, in order.
+            pub fn fields(&self) -> Map<String, Value> {
+                match self {
+                    $( Event::$variant { $($field),* } => {
+                        let mut map = Map::new();
+                        $( map.insert(stringify!($field).to_owned(), Value::from($field.clone())); )*
+                        map
+                    } )+
+                }
+            }
+        }
+    };
+}
+
+/// The code of an access-log line: one per exchange, always.
+pub const RECORD: Code = Code {
+    number: 30201,
+    name: "exchange",
+    severity: Severity::Info,
+    is_default: true,
+    is_connection: false,
+    summary: " One exchange has ended, however it ended.",
+};
+
+events! {
+    /// A connection was accepted.
+    ConnectionOpened {
+        /// Serial number of the connection in this process.
+        connection: u64,
+        /// `tls` or `proxy`.
+        listener: &'static str,
+        /// Address of the client.
+        client: String,
+    } = (101, "connection_opened", Debug, false, true);
+    /// A connection has ended.
+    ConnectionClosed {
+        /// Serial number of the connection.
+        connection: u64,
+        /// Milliseconds it lived.
+        lived_ms: u64,
+    } = (102, "connection_closed", Debug, false, true);
+    /// A client of the proxy asked for one of our own sites.
+    Entered {
+        /// Serial number of the connection.
+        connection: u64,
+        /// `socks5`, `socks4`, `connect` or `tls`.
+        dialect: &'static str,
+        /// Name and port asked for.
+        target: String,
+    } = (103, "entered", Debug, false, true);
+    /// A connection was relayed to another machine or to a `tcp:` name's address.
+    Relayed {
+        /// Serial number of the connection.
+        connection: u64,
+        /// Name and port asked for.
+        target: String,
+        /// Address that was dialled.
+        upstream: String,
+        /// Bytes from the client.
+        sent_bytes: u64,
+        /// Bytes to the client.
+        received_bytes: u64,
+    } = (30101, "relayed", Info, true, true);
+    /// A UDP association has ended.
+    UdpAssociation {
+        /// Serial number of the connection.
+        connection: u64,
+        /// Datagrams from the client.
+        sent: u64,
+        /// Datagrams to the client.
+        received: u64,
+        /// Datagrams that were dropped: fragments, refused or malformed ones.
+        dropped: u64,
+    } = (30102, "udp_association", Info, true, true);
+    /// A listener is open.
+    Listening {
+        /// `tls`, `proxy` or `control`.
+        listener: &'static str,
+        /// Its address.
+        address: String,
+    } = (30001, "listening", Info, true, false);
+    /// The server stops as asked; open exchanges may finish.
+    Stopping {
+        /// Connections that are still open.
+        connections: u64,
+    } = (30002, "stopping", Info, true, false);
+    /// The configuration was read again and applies now.
+    Reloaded {
+        /// What changed, in words.
+        changes: Vec<String>,
+    } = (30301, "reloaded", Info, true, false);
+    /// The project's certificate authority was made or renewed.
+    AuthorityMade {
+        /// The PEM file.
+        file: String,
+        /// `new` or `renewed`.
+        how: &'static str,
+    } = (30302, "authority_made", Info, true, false);
+    /// The changed configuration has mistakes; the running one stays.
+    ReloadRefused {
+        /// The mistakes, as `check` prints them.
+        mistakes: Vec<String>,
+    } = (40301, "reload_refused", Attention, true, false);
+    /// A change of the configuration that only applies after a restart.
+    RestartNeeded {
+        /// The setting.
+        setting: String,
+    } = (40302, "restart_needed", Attention, true, false);
+    /// The little network refused something.
+    Refused {
+        /// Serial number of the connection.
+        connection: u64,
+        /// Name and port asked for.
+        target: String,
+        /// Why, in words.
+        reason: String,
+        /// SOCKS5 reply code (RFC 1928 §6), also where another dialect was spoken.
+        reply: u64,
+    } = (40101, "refused", Attention, true, true);
+    /// A client may not use the proxy port: wrong credentials, or not in the allow list.
+    Unauthorised {
+        /// Serial number of the connection.
+        connection: u64,
+        /// Address of the client.
+        client: String,
+        /// Why, in words.
+        reason: String,
+    } = (40102, "unauthorised", Attention, true, true);
+    /// A TLS handshake failed.
+    HandshakeFailed {
+        /// Serial number of the connection.
+        connection: u64,
+        /// Name that was asked for, if it was said.
+        sni: String,
+        /// Why, in words.
+        reason: String,
+    } = (40103, "handshake_failed", Attention, true, true);
+    /// The first bytes of a connection are of no dialect that the port speaks, or none came in time.
+    NotUnderstood {
+        /// Serial number of the connection.
+        connection: u64,
+        /// What was seen.
+        seen: String,
+    } = (40104, "not_understood", Attention, true, true);
+    /// A client broke the rules of HTTP; its connection or stream was ended.
+    BadClient {
+        /// Serial number of the connection.
+        connection: u64,
+        /// The fault and its causes.
+        fault: String,
+    } = (40105, "bad_client", Attention, true, true);
+    /// Accepting pauses for want of descriptors or memory.
+    AcceptPaused {
+        /// The listener.
+        listener: &'static str,
+        /// The system's error.
+        error: String,
+    } = (40106, "accept_paused", Attention, true, false);
+    /// A listener ended with an error it should not have had.
+    ListenerFailed {
+        /// The listener.
+        listener: &'static str,
+        /// The system's error.
+        error: String,
+    } = (60001, "listener_failed", Error, true, false);
+    /// Something in this program failed in a way that it never should.
+    Internal {
+        /// Where.
+        place: &'static str,
+        /// The fault and its causes.
+        fault: String,
+    } = (60002, "internal", Error, true, false);
+    /// The watch on the configuration file failed; changes are not seen until a reload is asked for.
+    WatchFailed {
+        /// The system's error.
+        error: String,
+    } = (40303, "watch_failed", Attention, true, false);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_their_first_digit_is_the_severity() {
+        let mut seen = std::collections::BTreeSet::new();
+        for code in CATALOGUE {
+            assert!(seen.insert(code.number), "{} is given twice", code.label());
+            let digit = match code.severity {
+                Severity::Debug => 0,
+                Severity::Info => 3,
+                Severity::Attention => 4,
+                Severity::Error => 6,
+            };
+            assert_eq!(code.number / 10_000, digit, "{}", code.label());
+        }
+    }
+}
