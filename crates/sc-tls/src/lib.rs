@@ -1,2 +1,28 @@
-//! sc-tls.
+//! TLS for both modes: the project's own CA, certificates chosen by SNI, rustls configurations, handshakes.
+//!
+//! - `ca` keeps one CA per project in a folder that the caller names; `minter` mints a leaf per server name from it.
+//! - `files` reads a certificate chain and its key from PEM files, as production does.
+//! - `server` and `client` make the rustls configurations and run the two sides of a handshake under a deadline.
+//!
+//! Private keys live in this crate only: the types that hold one have neither `Debug` nor serde (`Minter` has the `Debug`
+//! that rustls demands, and it shows a count). The aws-lc-rs provider is passed everywhere; nothing relies on a
+//! process-wide default. No sockets here, no log, no choice of which names exist: callers hand those in.
+
 #![forbid(unsafe_code)]
+
+pub mod alpn;
+pub mod ca;
+pub mod client;
+pub mod files;
+pub mod minter;
+mod provider;
+pub mod server;
+
+pub use alpn::{Alpn, H2_AND_HTTP11, HTTP11_ONLY};
+pub use ca::{Ca, CaError, Created};
+pub use client::{ClientConfigError, ClientTrust, ConnectError, Connected, client_config, connect};
+pub use files::{FilesError, load_certified_key, names_of};
+pub use minter::{MintError, Minter, Uncovered};
+pub use rustls::server::ResolvesServerCert;
+pub use rustls::{ClientConfig, KeyLog, ProtocolVersion, ServerConfig};
+pub use server::{Accepted, HandshakeError, HandshakeFault, ServerOptions, accept, server_config, server_config_with};
