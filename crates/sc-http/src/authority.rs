@@ -39,7 +39,9 @@ impl Authority {
         };
         let port = match port {
             None | Some("") => None,
-            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => Some(digits.parse().map_err(|_| NotAnAuthority)?),
+            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
+                Some(digits.parse().map_err(|_| NotAnAuthority)?)
+            }
             Some(_) => return Err(NotAnAuthority),
         };
         let host = host.strip_suffix('.').unwrap_or(host);
@@ -47,7 +49,10 @@ impl Authority {
         if host.is_empty() || host.len() > 255 || !(host.starts_with('[') || host.bytes().all(is_name)) {
             return Err(NotAnAuthority);
         }
-        Ok(Authority { host: host.to_ascii_lowercase().into(), port })
+        Ok(Authority {
+            host: host.to_ascii_lowercase().into(),
+            port,
+        })
     }
 
     /// The host, lower-case.

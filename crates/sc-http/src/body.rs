@@ -32,7 +32,11 @@ impl Body {
     /// A body of these bytes.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        if bytes.is_empty() { Body::empty() } else { Body(Content::Piece(bytes)) }
+        if bytes.is_empty() {
+            Body::empty()
+        } else {
+            Body(Content::Piece(bytes))
+        }
     }
 
     /// A body that is made as it is sent. An exact size hint becomes `Content-Length`.

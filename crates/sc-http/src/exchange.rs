@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::rc::Rc;
+use std::task::{Context, Waker};
 
 use http::{HeaderMap, Method, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -55,6 +56,19 @@ impl Scheme {
     }
 }
 
+/// The form in which the request target was sent (RFC 9112 §3.2). Only a proxy port treats them differently.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Form {
+    /// `/path?query`; every HTTP/2 request.
+    Origin,
+    /// `http://host/path`, as sent to a proxy.
+    Absolute,
+    /// `host:port` of `CONNECT`.
+    Authority,
+    /// `*` of `OPTIONS`.
+    Asterisk,
+}
+
 /// One request, ready to be answered.
 ///
 /// Shape: everything here was validated by the driver: `authority` and `target` hold no control bytes or spaces,
@@ -68,6 +82,8 @@ pub struct Exchange {
     pub scheme: Scheme,
     /// Host and port asked for (RFC 9110 §7.2).
     pub authority: Authority,
+    /// The form of the request target.
+    pub form: Form,
     /// The method; `CONNECT` with `upgrade` set is extended CONNECT (RFC 8441).
     pub method: Method,
     /// Path and query exactly as sent (origin-form), or `*`, or empty for plain `CONNECT`.
@@ -108,7 +124,10 @@ pub struct Head {
 impl Head {
     /// A head without fields.
     pub fn new(status: StatusCode) -> Self {
-        Head { status, headers: HeaderMap::new() }
+        Head {
+            status,
+            headers: HeaderMap::new(),
+        }
     }
 }
 
@@ -139,7 +158,11 @@ pub struct Answer {
 impl Answer {
     /// An answer with a body and no guard.
     pub fn new(head: Head, body: Body) -> Self {
-        Answer { head, payload: Payload::Body(body), guard: None }
+        Answer {
+            head,
+            payload: Payload::Body(body),
+            guard: None,
+        }
     }
 }
 
@@ -191,7 +214,13 @@ impl Meter {
 /// final head. `101` never goes through here.
 #[derive(Clone, Debug, Default)]
 pub struct Interim {
-    queue: Rc<RefCell<VecDeque<Head>>>,
+    shared: Rc<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    heads: RefCell<VecDeque<Head>>,
+    driver: RefCell<Option<Waker>>,
 }
 
 impl Interim {
@@ -200,14 +229,32 @@ impl Interim {
 
     /// Queues one interim response; anything but 1xx (without 101) is ignored.
     pub fn send(&self, head: Head) {
-        let mut queue = self.queue.borrow_mut();
-        if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS && queue.len() < Self::CAPACITY {
-            queue.push_back(head);
+        let mut heads = self.shared.heads.borrow_mut();
+        if head.status.is_informational()
+            && head.status != StatusCode::SWITCHING_PROTOCOLS
+            && heads.len() < Self::CAPACITY
+        {
+            heads.push_back(head);
+            if let Some(driver) = self.shared.driver.take() {
+                driver.wake();
+            }
         }
     }
 
     /// Takes the oldest one that waits.
     pub fn take(&self) -> Option<Head> {
-        self.queue.borrow_mut().pop_front()
+        self.shared.heads.borrow_mut().pop_front()
+    }
+
+    /// Takes the oldest one that waits, or has `cx` woken when there is one.
+    pub(crate) fn poll_take(&self, cx: &Context<'_>) -> Option<Head> {
+        let head = self.take();
+        if head.is_none() {
+            let mut driver = self.shared.driver.borrow_mut();
+            if !driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
+                *driver = Some(cx.waker().clone());
+            }
+        }
+        head
     }
 }

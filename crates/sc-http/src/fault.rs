@@ -40,8 +40,12 @@ pub enum Kind {
     HeadersTooLarge,
     /// The body is over its limit.
     BodyTooLarge,
-    /// A transfer coding or expectation that is not supported.
+    /// A transfer coding or method that is not supported.
     NotImplemented,
+    /// `Expect` asked for something else than `100-continue`.
+    ExpectationFailed,
+    /// A version of HTTP that is not spoken here.
+    VersionNotSupported,
     /// The client went away or broke the protocol in mid-exchange.
     DownstreamClosed,
     /// The application could not be connected to.
@@ -80,27 +84,82 @@ pub struct Treatment {
 impl Kind {
     /// The one match from kind to answer.
     pub fn treatment(self) -> Treatment {
-        let of = |status, reset, is_error, label| Treatment { status, reset, is_error, label };
+        let of = |status, reset, is_error, label| Treatment {
+            status,
+            reset,
+            is_error,
+            label,
+        };
         use h2::Reason;
         match self {
             Kind::BadRequest => of(StatusCode::BAD_REQUEST, Reason::PROTOCOL_ERROR, false, "bad_request"),
             Kind::RequestTimeout => of(StatusCode::REQUEST_TIMEOUT, Reason::CANCEL, false, "request_timeout"),
-            Kind::TargetTooLong => of(StatusCode::URI_TOO_LONG, Reason::PROTOCOL_ERROR, false, "target_too_long"),
-            Kind::HeadersTooLarge => {
-                of(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Reason::PROTOCOL_ERROR, false, "headers_too_large")
-            }
+            Kind::TargetTooLong => of(
+                StatusCode::URI_TOO_LONG,
+                Reason::PROTOCOL_ERROR,
+                false,
+                "target_too_long",
+            ),
+            Kind::HeadersTooLarge => of(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                Reason::PROTOCOL_ERROR,
+                false,
+                "headers_too_large",
+            ),
             Kind::BodyTooLarge => of(StatusCode::PAYLOAD_TOO_LARGE, Reason::CANCEL, false, "body_too_large"),
-            Kind::NotImplemented => of(StatusCode::NOT_IMPLEMENTED, Reason::PROTOCOL_ERROR, false, "not_implemented"),
+            Kind::NotImplemented => of(
+                StatusCode::NOT_IMPLEMENTED,
+                Reason::PROTOCOL_ERROR,
+                false,
+                "not_implemented",
+            ),
+            Kind::ExpectationFailed => of(
+                StatusCode::EXPECTATION_FAILED,
+                Reason::PROTOCOL_ERROR,
+                false,
+                "expectation_failed",
+            ),
+            Kind::VersionNotSupported => of(
+                StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+                Reason::HTTP_1_1_REQUIRED,
+                false,
+                "version_not_supported",
+            ),
             Kind::DownstreamClosed => of(StatusCode::BAD_REQUEST, Reason::CANCEL, false, "downstream_closed"),
-            Kind::UpstreamConnect => of(StatusCode::BAD_GATEWAY, Reason::INTERNAL_ERROR, false, "upstream_connect"),
+            Kind::UpstreamConnect => of(
+                StatusCode::BAD_GATEWAY,
+                Reason::INTERNAL_ERROR,
+                false,
+                "upstream_connect",
+            ),
             Kind::UpstreamTls => of(StatusCode::BAD_GATEWAY, Reason::INTERNAL_ERROR, false, "upstream_tls"),
-            Kind::UpstreamClosed => of(StatusCode::BAD_GATEWAY, Reason::INTERNAL_ERROR, false, "upstream_closed"),
-            Kind::UpstreamProtocol => of(StatusCode::BAD_GATEWAY, Reason::INTERNAL_ERROR, false, "upstream_protocol"),
+            Kind::UpstreamClosed => of(
+                StatusCode::BAD_GATEWAY,
+                Reason::INTERNAL_ERROR,
+                false,
+                "upstream_closed",
+            ),
+            Kind::UpstreamProtocol => of(
+                StatusCode::BAD_GATEWAY,
+                Reason::INTERNAL_ERROR,
+                false,
+                "upstream_protocol",
+            ),
             Kind::UpstreamTimeout => of(StatusCode::GATEWAY_TIMEOUT, Reason::CANCEL, false, "upstream_timeout"),
-            Kind::UpstreamBusy => of(StatusCode::SERVICE_UNAVAILABLE, Reason::REFUSED_STREAM, false, "upstream_busy"),
+            Kind::UpstreamBusy => of(
+                StatusCode::SERVICE_UNAVAILABLE,
+                Reason::REFUSED_STREAM,
+                false,
+                "upstream_busy",
+            ),
             Kind::Loop => of(StatusCode::LOOP_DETECTED, Reason::INTERNAL_ERROR, false, "loop"),
             Kind::File => of(StatusCode::INTERNAL_SERVER_ERROR, Reason::INTERNAL_ERROR, true, "file"),
-            Kind::Internal => of(StatusCode::INTERNAL_SERVER_ERROR, Reason::INTERNAL_ERROR, true, "internal"),
+            Kind::Internal => of(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                Reason::INTERNAL_ERROR,
+                true,
+                "internal",
+            ),
         }
     }
 }
@@ -118,7 +177,13 @@ pub struct Fault {
 impl Fault {
     /// A fault on a side, with words for its own layer only.
     pub fn new(side: Side, kind: Kind, detail: impl Into<String>) -> Self {
-        Fault { side, kind, retry: Retry::No, detail: detail.into(), source: None }
+        Fault {
+            side,
+            kind,
+            retry: Retry::No,
+            detail: detail.into(),
+            source: None,
+        }
     }
 
     /// Adds the cause.

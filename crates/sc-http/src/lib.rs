@@ -3,17 +3,27 @@
 //! This room takes byte streams, limits and a drain token; it never learns where they came from, opens no
 //! socket or file, and writes no log. Start reading at [`exchange`]; then [`h1`] and [`h2`] (server role),
 //! [`client`] (towards applications), and the rules that belong to no protocol version: [`authority`],
-//! [`conditional`], [`hop`], [`range`].
+//! [`conditional`], [`date`], [`encoding`], [`forwarded`], [`hop`], [`range`].
 #![forbid(unsafe_code)]
 
 pub mod authority;
 pub mod body;
+pub mod client;
+pub mod conditional;
+pub mod date;
+pub mod encoding;
 pub mod exchange;
 pub mod fault;
+pub mod forwarded;
+pub mod h1;
+pub mod h2;
+pub mod hop;
 pub mod limits;
+pub mod range;
+mod timer;
 
 pub use authority::Authority;
 pub use body::Body;
-pub use exchange::{Answer, Duplex, End, Exchange, Head, Interim, Meter, Payload, Protocol, Scheme, Service};
+pub use exchange::{Answer, Duplex, End, Exchange, Form, Head, Interim, Meter, Payload, Protocol, Scheme, Service};
 pub use fault::{Fault, Kind, Retry, Side};
-pub use limits::Limits;
+pub use limits::{ClientLimits, Limits};

@@ -46,3 +46,30 @@ impl Default for Limits {
         }
     }
 }
+
+/// Limits of one exchange with an application.
+#[derive(Clone, Debug)]
+pub struct ClientLimits {
+    /// Longest silence while the response head is waited for; uploading counts as life.
+    pub first_byte_time: Duration,
+    /// Longest silence between two reads of a response body. Generous, because an event stream may be quiet for long.
+    pub idle_time: Duration,
+    /// Longest time without progress while writing to the application.
+    pub write_stall_time: Duration,
+    /// Bytes of all header fields of a response, counted as RFC 9113 §6.5.2 does.
+    pub header_bytes: usize,
+    /// Number of header fields of a response.
+    pub header_fields: usize,
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        ClientLimits {
+            first_byte_time: Duration::from_secs(120),
+            idle_time: Duration::from_secs(60 * 60),
+            write_stall_time: Duration::from_secs(60),
+            header_bytes: 64 << 10,
+            header_fields: 128,
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What we tell an application about who asked: `Forwarded` (RFC 7239) and the older `X-Forwarded-*`.
+//!
+//! What a client claims about itself is thrown away unless the caller says that it may be believed.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::header::{FORWARDED, HeaderName};
+use http::{HeaderMap, HeaderValue};
+
+use crate::Scheme;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+
+/// Every field of this family; applications trust some of them blindly, so none comes through from outside.
+const FAMILY: [HeaderName; 9] = [
+    FORWARDED,
+    X_FORWARDED_FOR,
+    X_FORWARDED_PROTO,
+    X_FORWARDED_HOST,
+    X_FORWARDED_PORT,
+    HeaderName::from_static("x-forwarded-server"),
+    HeaderName::from_static("x-forwarded-ssl"),
+    HeaderName::from_static("x-forwarded-scheme"),
+    HeaderName::from_static("x-real-ip"),
+];
+
+/// What was seen of one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// The client's address; `None` for a unix socket, which becomes `unknown`.
+    pub client: Option<IpAddr>,
+    /// The scheme that the client used.
+    pub scheme: Scheme,
+    /// The authority that the client asked for, `host[:port]`.
+    pub host: &'a str,
+    /// Whether the fields that came with the request are to be believed and added to.
+    pub is_trusted: bool,
+}
+
+/// Sets `Forwarded`, `X-Forwarded-For`, `-Proto`, `-Host` and `-Port` on a request to an application.
+///
+/// Shape: of a client that is not trusted, every field of the family is removed first.
+/// Source: RFC 7239 §4, §6.
+pub fn set(headers: &mut HeaderMap, seen: &Seen<'_>) {
+    if !seen.is_trusted {
+        for name in &FAMILY {
+            headers.remove(name);
+        }
+    }
+    let client = seen.client.map(|client| client.to_canonical());
+    append(headers, FORWARDED, element(client, seen));
+    append(
+        headers,
+        X_FORWARDED_FOR,
+        client.map_or("unknown".to_owned(), |client| client.to_string()),
+    );
+    keep_or_insert(headers, X_FORWARDED_PROTO, seen.scheme.as_str().to_owned());
+    keep_or_insert(headers, X_FORWARDED_HOST, seen.host.to_owned());
+    let port = match (seen.host.rsplit_once(':'), seen.scheme) {
+        (Some((_, port)), _) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => port,
+        (_, Scheme::Http) => "80",
+        (_, Scheme::Https) => "443",
+    };
+    keep_or_insert(headers, X_FORWARDED_PORT, port.to_owned());
+}
+
+/// One forwarded-element; values that are no tokens are quoted.
+fn element(client: Option<IpAddr>, seen: &Seen<'_>) -> String {
+    let mut text = String::with_capacity(64);
+    let _ = match client {
+        Some(IpAddr::V4(client)) => write!(text, "for={client}"),
+        Some(IpAddr::V6(client)) => write!(text, "for=\"[{client}]\""),
+        None => write!(text, "for=unknown"),
+    };
+    let _ = write!(text, ";proto={};host=", seen.scheme.as_str());
+    quote_unless_token(&mut text, seen.host);
+    text
+}
+
+fn quote_unless_token(text: &mut String, value: &str) {
+    let is_tchar = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if !value.is_empty() && value.bytes().all(is_tchar) {
+        text.push_str(value);
+        return;
+    }
+    text.push('"');
+    for c in value.chars() {
+        if matches!(c, '"' | '\\') {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text.push('"');
+}
+
+/// Adds a member to a comma-separated field, joining all its lines.
+fn append(headers: &mut HeaderMap, name: HeaderName, member: String) {
+    let mut text: Vec<u8> = Vec::new();
+    for line in headers.get_all(&name) {
+        text.extend_from_slice(line.as_bytes());
+        text.extend_from_slice(b", ");
+    }
+    text.extend_from_slice(member.as_bytes());
+    insert(headers, name, text);
+}
+
+fn keep_or_insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
+    if !headers.contains_key(&name) {
+        insert(headers, name, value.into_bytes());
+    }
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: Vec<u8>) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) {
+        headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(
+        client: Option<&str>,
+        host: &str,
+        is_trusted: bool,
+        came: &[(&'static str, &'static str)],
+        expected: [&str; 5],
+    ) {
+        let client = client.map(|text| text.parse().expect("address"));
+        let mut headers = HeaderMap::new();
+        for (name, value) in came {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        set(
+            &mut headers,
+            &Seen {
+                client,
+                scheme: Scheme::Https,
+                host,
+                is_trusted,
+            },
+        );
+        let names = [
+            FORWARDED,
+            X_FORWARDED_FOR,
+            X_FORWARDED_PROTO,
+            X_FORWARDED_HOST,
+            X_FORWARDED_PORT,
+        ];
+        for (name, expected) in names.into_iter().zip(expected) {
+            assert_eq!(headers[&name], expected, "{name}");
+        }
+        assert!(is_trusted || !headers.contains_key("x-real-ip"));
+    }
+
+    #[test]
+    fn what_was_seen_is_told() {
+        let came = &[
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-real-ip", "1.1.1.1"),
+            ("forwarded", "for=1.1.1.1"),
+        ];
+        let expected = [
+            "for=192.0.2.1;proto=https;host=a.example",
+            "192.0.2.1",
+            "https",
+            "a.example",
+            "443",
+        ];
+        check(Some("192.0.2.1"), "a.example", false, came, expected);
+        check(Some("::ffff:192.0.2.1"), "a.example", false, &[], expected);
+        let expected = [
+            "for=\"[2001:db8::1]\";proto=https;host=\"a:81\"",
+            "2001:db8::1",
+            "https",
+            "a:81",
+            "81",
+        ];
+        check(Some("2001:db8::1"), "a:81", false, &[], expected);
+        check(
+            None,
+            "[::1]",
+            false,
+            &[],
+            [
+                "for=unknown;proto=https;host=\"[::1]\"",
+                "unknown",
+                "https",
+                "[::1]",
+                "443",
+            ],
+        );
+        let expected = [
+            "for=1.1.1.1, for=192.0.2.1;proto=https;host=b",
+            "1.1.1.1, 192.0.2.1",
+            "https",
+            "b",
+            "443",
+        ];
+        check(Some("192.0.2.1"), "b", true, came, expected);
+    }
+}

@@ -1,0 +1,113 @@
+//! Removal of hop-by-hop fields (RFC 9110 §7.6.1), for both directions.
+//!
+//! What a hop means by these fields is decided by the drivers and clients of this room, which frame every message anew.
+
+use http::header::{CONNECTION, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderValue};
+use smallvec::SmallVec;
+
+/// Fields that concern one connection only, whether `Connection` names them or not.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
+];
+
+/// Removes hop-by-hop fields and every field that `Connection` names.
+///
+/// Shape: `TE` stays as `trailers` when it held that, whatever else it held; all else of it goes.
+/// Source: RFC 9110 §7.6.1, §10.1.4.
+pub fn strip(headers: &mut HeaderMap) {
+    let named: SmallVec<[HeaderName; 4]> = list(headers, &CONNECTION)
+        .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
+        .collect();
+    let has_trailers = accepts_trailers(headers);
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+    headers.remove(TE);
+    if has_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Whether `TE` holds `trailers` (RFC 9110 §10.1.4).
+pub fn accepts_trailers(headers: &HeaderMap) -> bool {
+    list(headers, &TE).any(|member| member.eq_ignore_ascii_case("trailers"))
+}
+
+/// Whether `Connection` names this option.
+pub fn connection_has(headers: &HeaderMap, option: &str) -> bool {
+    list(headers, &CONNECTION).any(|member| member.eq_ignore_ascii_case(option))
+}
+
+/// The members of a comma-separated field over all its lines, trimmed, empty ones left out (RFC 9110 §5.6.1).
+pub fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let lines = headers.get_all(name).into_iter();
+    lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .map(trim)
+        .filter(|member| !member.is_empty())
+}
+
+/// Removes optional whitespace (RFC 9110 §5.6.3), which is space and tab only.
+pub(crate) fn trim(text: &str) -> &str {
+    text.trim_matches([' ', '\t'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(fields: &[(&'static str, &'static str)], left: &[(&str, &str)]) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        strip(&mut headers);
+        let mut got: Vec<_> = headers
+            .iter()
+            .map(|(n, v)| (n.as_str(), v.to_str().expect("text")))
+            .collect();
+        got.sort();
+        assert_eq!(got, left, "{fields:?}");
+    }
+
+    #[test]
+    fn fields_of_one_hop_go() {
+        check(
+            &[("connection", "close, X-One"), ("x-one", "1"), ("x-two", "2")],
+            &[("x-two", "2")],
+        );
+        check(
+            &[
+                ("connection", "x-one"),
+                ("connection", "x-two"),
+                ("x-one", "1"),
+                ("x-two", "2"),
+            ],
+            &[],
+        );
+        check(
+            &[("te", "gzip;q=0.5, Trailers"), ("connection", "te")],
+            &[("te", "trailers")],
+        );
+        check(&[("te", "gzip")], &[]);
+        check(
+            &[
+                ("keep-alive", "5"),
+                ("transfer-encoding", "chunked"),
+                ("upgrade", "websocket"),
+                ("a", "b"),
+            ],
+            &[("a", "b")],
+        );
+        check(&[("connection", ", ,@,"), ("a", "b")], &[("a", "b")]);
+    }
+}
