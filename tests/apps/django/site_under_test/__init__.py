@@ -1,0 +1,1 @@
+"""A site as a Django developer has it: settings for a real name behind a proxy that speaks HTTPS for it."""
