@@ -1,0 +1,173 @@
+//! The outside programs that the tests are written against: which they are, and how a Debian machine gets them.
+//!
+//! Nothing is skipped silently: a test asks for its program by name and fails without it, and `cargo xtask ci` fails
+//! before any test when one of this list cannot be found. Only what is missing is installed. Python and Node packages
+//! go into a folder of their own in the cache, pinned by `tests/apps`, and never into the system.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell::{self, find, run};
+
+/// Program, and the Debian package that has it.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("certutil", "libnss3-tools"),
+    ("chromium", "chromium"),
+    ("curl", "curl"),
+    ("danted", "dante-server"),
+    ("dig", "bind9-dnsutils"),
+    ("firefox-esr", "firefox-esr"),
+    ("h2load", "nghttp2-client"),
+    ("microsocks", "microsocks"),
+    ("nc", "netcat-openbsd"),
+    ("nghttp", "nghttp2-client"),
+    ("nginx", "nginx-light"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
+    ("openssl", "openssl"),
+    ("python3", "python3"),
+    ("redis-cli", "redis-tools"),
+    ("redis-server", "redis-server"),
+    ("strace", "strace"),
+    ("wrk", "wrk"),
+];
+
+/// Where the pinned Python and Node packages are, for the tests: set as environment of the test run.
+pub(crate) struct Apps {
+    /// The interpreter of the virtual environment.
+    pub(crate) python: PathBuf,
+    /// The `node_modules` folder.
+    pub(crate) node_modules: PathBuf,
+}
+
+/// Installs what is missing.
+pub(crate) fn install() -> Result<()> {
+    prepare().map(|_| ())
+}
+
+/// Installs what is missing and says where the packages are.
+pub(crate) fn prepare() -> Result<Apps> {
+    debian_packages()?;
+    let cache = cache_dir()?;
+    fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
+    Ok(Apps {
+        python: python(&cache)?,
+        node_modules: node(&cache)?,
+    })
+}
+
+/// `$XDG_CACHE_HOME/shimmercat`, or `~/.cache/shimmercat`.
+fn cache_dir() -> Result<PathBuf> {
+    let set = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
+    Ok(base
+        .context("neither XDG_CACHE_HOME nor HOME is set")?
+        .join("shimmercat"))
+}
+
+fn debian_packages() -> Result<()> {
+    let mut wanted: Vec<&str> = missing().into_iter().map(|(_, package)| package).collect();
+    if !has_venv() {
+        wanted.push("python3-venv");
+    }
+    wanted.sort_unstable();
+    wanted.dedup();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    if find("apt-get").is_none() {
+        bail!(
+            "these Debian packages are missing, and there is no apt-get to install them: {}",
+            wanted.join(" ")
+        );
+    }
+    shell::section(&format!("installing {}", wanted.join(" ")));
+    run(apt().args(["update", "-q"]))?;
+    run(apt()
+        .args(["install", "-q", "-y", "--no-install-recommends"])
+        .args(&wanted))?;
+    match missing().as_slice() {
+        [] => Ok(()),
+        still => bail!(
+            "installed, and still not found: {}",
+            still.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" ")
+        ),
+    }
+}
+
+fn missing() -> Vec<(&'static str, &'static str)> {
+    PROGRAMS
+        .iter()
+        .copied()
+        .filter(|(program, _)| find(program).is_none())
+        .collect()
+}
+
+fn has_venv() -> bool {
+    let asked = Command::new("python3").args(["-c", "import venv, ensurepip"]).output();
+    asked.is_ok_and(|output| output.status.success())
+}
+
+/// `apt-get`, through sudo when we are not root; it asks nothing.
+fn apt() -> Command {
+    let is_root = Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|output| output.stdout.trim_ascii() == b"0");
+    let mut command = Command::new(if is_root { "env" } else { "sudo" });
+    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+    command
+}
+
+fn python(cache: &Path) -> Result<PathBuf> {
+    let folder = cache.join("python");
+    let python = folder.join("bin/python3");
+    up_to_date(&folder, &["requirements.txt"], |_| {
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+        let requirements = shell::root().join("tests/apps/requirements.txt");
+        run(Command::new(&python)
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
+            .arg(requirements))
+    })?;
+    Ok(python)
+}
+
+fn node(cache: &Path) -> Result<PathBuf> {
+    let folder = cache.join("node");
+    up_to_date(&folder, &["package.json", "package-lock.json"], |sources| {
+        fs::create_dir_all(&folder)?;
+        for source in sources {
+            fs::copy(source, folder.join(source.file_name().unwrap_or_default()))?;
+        }
+        run(Command::new("npm")
+            .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"])
+            .current_dir(&folder))
+    })?;
+    Ok(folder.join("node_modules"))
+}
+
+/// Runs `install` unless it has succeeded before for the same contents of the files (in `tests/apps`).
+fn up_to_date(folder: &Path, files: &[&str], install: impl FnOnce(&[PathBuf]) -> Result<()>) -> Result<()> {
+    let sources: Vec<PathBuf> = files
+        .iter()
+        .map(|file| shell::root().join("tests/apps").join(file))
+        .collect();
+    let mut wanted = String::new();
+    for source in &sources {
+        wanted += &fs::read_to_string(source).with_context(|| format!("cannot read {}", source.display()))?;
+    }
+    let stamp = folder.join("installed-from");
+    if fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) {
+        return Ok(());
+    }
+    shell::section(&format!("installing {} into {}", files.join(" and "), folder.display()));
+    install(&sources).with_context(|| format!("cannot install {}", files.join(" and ")))?;
+    fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))
+}
