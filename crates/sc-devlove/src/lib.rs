@@ -1,2 +1,24 @@
-//! sc-devlove.
+//! Development mode: sites open under their real names, in a little network of their own.
+//!
+//! A run is told in [`run()`]: `run.rs` reads like the story. What the network answers to a name is decided in
+//! `little_network.rs`, what was refused is kept in the [`ledger`], settings become sites in `compile.rs`. This room prints
+//! nothing: it gives words to a [`Voice`].
 #![forbid(unsafe_code)]
+
+mod bind;
+mod compile;
+mod control;
+mod diary;
+mod error;
+pub mod ledger;
+mod little_network;
+mod run;
+mod start_page;
+mod voice;
+mod watch;
+mod words;
+
+pub use error::RunError;
+pub use run::{Reread, Signal, Start, run};
+pub use sc_server::{Event, Record, event, journal, log_codes, record};
+pub use voice::Voice;

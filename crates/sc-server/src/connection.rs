@@ -13,19 +13,19 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use sc_http::{Answer, Exchange, Fault, Service, h1, h2};
-use sc_net::first_byte::{self, Dialect};
-use sc_net::socks::{self, Ask, Command, Version};
-use sc_net::{Connection, Stream, Target, dial, relay};
-use sc_tls::Alpn;
+use sc_http::{Answer, Exchange, Fault, Scheme, Service, h1, h2};
+use sc_net::first_byte::{self, DetectError, Dialect};
+use sc_net::socks::{self, Ask, Command, SocksError, Version};
+use sc_net::{Connection, DialError, Guard, Rewound, Stream, Target, dial, relay};
+use sc_tls::{Alpn, HandshakeError, HandshakeFault};
 use tokio::time::Instant;
 
 use crate::event::Event;
-use crate::exchanges::{Exchanges, Redirects, SECURE};
+use crate::exchanges::{Exchanges, Redirects};
 use crate::http_proxy;
 use crate::network::{LocalFuture, Refusal, Route};
 use crate::record::{Around, Entry};
-use crate::server::{Kind, Shared};
+use crate::server::{Kind, Shared, chain};
 use crate::udp;
 
 /// Serves one accepted connection until its end.
@@ -33,8 +33,8 @@ pub(crate) async fn serve(shared: Rc<Shared>, kind: Kind, serial: u64, mut conn:
     let began = Instant::now();
     let client = conn.client.to_string();
     shared.event(Event::ConnectionOpened { connection: serial, listener: kind.as_str(), client });
-    if let Some(shape) = &shared.policy.shape {
-        conn = conn.shaped(shape);
+    if let Some(shaper) = &shared.shaper {
+        conn.stream = shaper.apply(conn.stream);
     }
     match kind {
         Kind::Tls => tls(&shared, serial, Entry::Direct, conn).await,
@@ -47,20 +47,21 @@ pub(crate) async fn serve(shared: Rc<Shared>, kind: Kind, serial: u64, mut conn:
 /// TLS, then HTTP/1.1 or HTTP/2 as ALPN says. Both listeners end here.
 pub(crate) async fn tls(shared: &Rc<Shared>, serial: u64, entry: Entry, conn: Connection) {
     let around = around(serial, entry, &conn);
-    let (client, local) = (conn.client.clone(), conn.local.clone());
-    let _ = (client, local);
-    let accepted = match sc_tls::accept(conn.into_rewound(), shared.tls.clone(), shared.policy.handshake_time).await {
+    let Connection { stream, read_ahead, permit: _permit, .. } = conn;
+    let rewound = Rewound::new(stream, read_ahead);
+    let accepted = match sc_tls::accept(rewound, shared.tls.clone(), shared.policy.handshake_time).await {
         Ok(accepted) => accepted,
+        Err(HandshakeError { fault: HandshakeFault::Silent, .. }) => return,
         Err(error) => {
-            let sni = error.sni().unwrap_or_default().to_owned();
-            return shared.event(Event::HandshakeFailed { connection: serial, sni, reason: error.chain() });
+            let sni = error.sni.clone().unwrap_or_default();
+            return shared.event(Event::HandshakeFailed { connection: serial, sni, reason: chain(&error.fault) });
         }
     };
     let service = Rc::new(Exchanges { shared: shared.clone(), around });
     let limits = &shared.policy.limits;
     let fault = match accepted.alpn {
         Alpn::H2 => h2::serve(accepted.stream, service, limits, shared.drain.clone()).await,
-        Alpn::Http11 | Alpn::None => plain_h1(accepted.stream, SECURE, service, shared).await,
+        Alpn::Http11 | Alpn::None => plain_h1(accepted.stream, Scheme::Https, service, shared).await,
     };
     report(shared, serial, fault);
 }
@@ -80,8 +81,8 @@ async fn proxy(shared: &Rc<Shared>, serial: u64, mut conn: Connection) {
         Ok(Dialect::Garbage(byte)) => {
             shared.event(Event::NotUnderstood { connection: serial, seen: format!("first byte 0x{byte:02x}") });
         }
-        Err(error) if error.is_silent_close() => {}
-        Err(error) => shared.event(Event::NotUnderstood { connection: serial, seen: error.to_string() }),
+        Err(DetectError::Closed) => {}
+        Err(error) => shared.event(Event::NotUnderstood { connection: serial, seen: chain(&error) }),
     }
 }
 
@@ -101,12 +102,12 @@ fn may_enter(shared: &Shared, serial: u64, conn: &Connection) -> bool {
 async fn socks(shared: &Rc<Shared>, serial: u64, mut conn: Connection) {
     let ask = match socks::handshake(&mut conn, &shared.policy.auth, shared.policy.greeting_time).await {
         Ok(ask) => ask,
-        Err(error) if error.is_credentials() => {
+        Err(error @ (SocksError::NotAdmitted(_) | SocksError::NoMethod)) => {
             let client = conn.client.to_string();
             return shared.event(Event::Unauthorised { connection: serial, client, reason: error.to_string() });
         }
         Err(error) => {
-            return shared.event(Event::NotUnderstood { connection: serial, seen: error.to_string() });
+            return shared.event(Event::NotUnderstood { connection: serial, seen: chain(&error) });
         }
     };
     match ask.command {
@@ -159,7 +160,7 @@ pub(crate) enum Opened {
 impl Opened {
     fn bound(&self) -> Option<SocketAddr> {
         match self {
-            Opened::Upstream(dialled) => dialled.local,
+            Opened::Upstream(dialled) => dialled.stream.local().socket(),
             Opened::Site | Opened::Redirect => None,
         }
     }
@@ -167,15 +168,21 @@ impl Opened {
 
 /// Decides about a target and dials where that is the decision. Refusals are logged and noted here.
 pub(crate) async fn open(shared: &Shared, serial: u64, target: &Target) -> Result<Opened, Refusal> {
-    let refusal = match shared.network.route(target) {
+    let within = shared.policy.dial_time;
+    let dialled = match shared.network.route(target) {
         Route::Site => return Ok(Opened::Site),
         Route::Redirect => return Ok(Opened::Redirect),
-        Route::Refuse(refusal) => refusal,
-        Route::Relay { upstream, guard } => match dial::dial(&upstream, &guard, shared.policy.dial_time).await {
-            Ok(dialled) => return Ok(Opened::Upstream(dialled)),
-            Err(error) if error.is_guarded() => Refusal::Guarded(error.to_string()),
-            Err(error) => Refusal::Unreachable(error.to_string(), error.reply()),
-        },
+        Route::Relay(upstream) => dial::dial(&upstream, &Guard::any(), within).await,
+        Route::Forward(guard) => dial::dial(&target.upstream(), &guard, within).await,
+        Route::Refuse(refusal) => {
+            refuse(shared, serial, target, &refusal);
+            return Err(refusal);
+        }
+    };
+    let refusal = match dialled {
+        Ok(dialled) => return Ok(Opened::Upstream(dialled)),
+        Err(error @ (DialError::Refused { .. } | DialError::RefusedPath { .. })) => Refusal::Guarded(error.to_string()),
+        Err(error) => Refusal::Unreachable(chain(&error), error.reply()),
     };
     refuse(shared, serial, target, &refusal);
     Err(refusal)
@@ -202,15 +209,16 @@ pub(crate) async fn go_on(shared: &Rc<Shared>, serial: u64, entry: Entry, conn: 
         }
         Opened::Redirect => {
             let service = Rc::new(Redirects { shared: shared.clone(), around: around(serial, entry, &conn) });
-            let fault = plain_h1(conn.into_rewound(), sc_http::Scheme::Http, service, shared).await;
+            let Connection { stream, read_ahead, permit: _permit, .. } = conn;
+            let fault = plain_h1(Rewound::new(stream, read_ahead), Scheme::Http, service, shared).await;
             report(shared, serial, fault);
         }
-        Opened::Upstream(dialled) => relay_to(shared, serial, conn, target, dialled.stream, dialled.address.to_string()).await,
+        Opened::Upstream(dialled) => relay_to(shared, serial, conn, target, dialled.stream, dialled.addr.to_string()).await,
     }
 }
 
 async fn relay_to(shared: &Shared, serial: u64, conn: Connection, target: &Target, upstream: Stream, address: String) {
-    let ended = shared.drain.run_until_cancelled(relay::relay(conn, upstream, shared.policy.relay_idle_time)).await;
+    let ended = shared.drain.run_until_cancelled(relay::relay(conn, upstream, &shared.policy.relay)).await;
     let (sent_bytes, received_bytes) = ended.map_or((0, 0), |relayed| (relayed.sent_bytes, relayed.received_bytes));
     let target = target.to_string();
     shared.event(Event::Relayed { connection: serial, target, upstream: address, sent_bytes, received_bytes });
@@ -228,11 +236,13 @@ pub(crate) async fn control(
             (self.0)(exchange).await
         }
     }
-    plain_h1(conn.into_rewound(), sc_http::Scheme::Http, Rc::new(Control(handler)), &shared).await;
+    let Connection { stream, permit: _permit, .. } = conn;
+    let fault = plain_h1(stream, Scheme::Http, Rc::new(Control(handler)), &shared).await;
+    report(&shared, 0, fault);
 }
 
 /// HTTP/1.1 on a stream that is not to be given back.
-pub(crate) async fn plain_h1<IO, S>(io: IO, scheme: sc_http::Scheme, service: Rc<S>, shared: &Shared) -> Option<Fault>
+pub(crate) async fn plain_h1<IO, S>(io: IO, scheme: Scheme, service: Rc<S>, shared: &Shared) -> Option<Fault>
 where
     IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
     S: Service,

@@ -235,6 +235,13 @@ events! {
         /// The system's error.
         error: String,
     } = (40106, "accept_paused", Attention, true, false);
+    /// Accepting goes on after a pause.
+    AcceptResumed {
+        /// The listener.
+        listener: &'static str,
+        /// How many pauses there were.
+        pauses: u64,
+    } = (30003, "accept_resumed", Info, true, false);
     /// A listener ended with an error it should not have had.
     ListenerFailed {
         /// The listener.

@@ -5,8 +5,10 @@ use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
 use futures_util::FutureExt;
-use sc_http::{Answer, Exchange, Fault, Scheme, Service};
-use sc_site::{Notes, pages};
+use http::StatusCode;
+use sc_http::{Answer, Exchange, Service};
+use sc_site::Notes;
+use sc_site::pages::{Form, faults};
 
 use crate::event::Event;
 use crate::record::{Around, RecordGuard};
@@ -23,7 +25,7 @@ impl Service for Exchanges {
         let notes = Rc::new(Notes::default());
         let guard = begin(&self.shared, &self.around, &exchange, &notes);
         let answering = self.by_site(exchange, notes.clone());
-        let mut answer = contained(&self.shared, &notes, answering).await;
+        let mut answer = contained(&self.shared, answering).await;
         answer.guard = Some(Box::new(guard));
         answer
     }
@@ -63,7 +65,7 @@ impl Service for Redirects {
 pub(crate) fn to_https(shared: &Shared, exchange: &Exchange) -> Answer {
     let sites = shared.current_sites();
     match sites.find(exchange.authority.host()) {
-        Some(_) => pages::redirect_to_https(exchange),
+        Some(_) => faults::redirect_to_https(exchange),
         None => sites.unknown_name(exchange, true),
     }
 }
@@ -74,18 +76,21 @@ pub(crate) fn begin(shared: &Shared, around: &Rc<Around>, exchange: &Exchange, n
 }
 
 /// Runs an answer; a panic in it ends this exchange only, and is logged as the fault of ours that it is.
-pub(crate) async fn contained(shared: &Shared, notes: &Notes, answering: impl Future<Output = Answer>) -> Answer {
+pub(crate) async fn contained(shared: &Shared, answering: impl Future<Output = Answer>) -> Answer {
     match AssertUnwindSafe(answering).catch_unwind().await {
         Ok(answer) => answer,
         Err(panic) => {
-            let fault = format!("panic: {}", sc_net::tasks::panic_text(&*panic));
-            shared.event(Event::Internal { place: "exchange", fault: fault.clone() });
-            notes.fault(fault);
-            let fault = Fault::new(sc_http::Side::Local, sc_http::Kind::Internal, "the server failed to answer");
-            pages::bare(&fault)
+            let fault = format!("panic: {}", words_of(&*panic));
+            shared.event(Event::Internal { place: "exchange", fault });
+            faults::plain(StatusCode::INTERNAL_SERVER_ERROR).answer(Form::Text)
         }
     }
 }
 
-/// Scheme of what arrives over TLS.
-pub(crate) const SECURE: Scheme = Scheme::Https;
+fn words_of(panic: &(dyn std::any::Any + Send)) -> &str {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(words), _) => words,
+        (_, Some(words)) => words,
+        _ => "without words",
+    }
+}

@@ -8,11 +8,12 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use base64::Engine;
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use sc_http::client::{ClientLimits, H1, Incoming, Outgoing};
-use sc_http::{Answer, Authority, Body, Exchange, Form, Head, Payload, Scheme, Service, hop};
+use http::{HeaderValue, StatusCode, header};
+use sc_http::client::{H1, Incoming, Outgoing};
+use sc_http::{Answer, Authority, Body, ClientLimits, Exchange, Form, Head, Payload, Scheme, Service, hop};
+use sc_net::socks::Auth;
 use sc_net::{Connection, Host, Target};
-use sc_site::{Notes, pages};
+use sc_site::Notes;
 
 use crate::connection::{self, Opened};
 use crate::event::Event;
@@ -25,7 +26,7 @@ use crate::server::Shared;
 pub(crate) async fn serve(shared: &Rc<Shared>, serial: u64, conn: Connection) {
     let around = connection::around(serial, Entry::HttpProxy, &conn);
     let service = Rc::new(ProxyService { shared: shared.clone(), around, connected: RefCell::new(None) });
-    let Connection { stream, read_ahead, client, local } = conn;
+    let Connection { stream, read_ahead, client, local, permit } = conn;
     let limits = &shared.policy.limits;
     let served =
         sc_http::h1::serve(stream, read_ahead, Scheme::Http, service.clone(), limits, shared.drain.clone()).await;
@@ -34,7 +35,7 @@ pub(crate) async fn serve(shared: &Rc<Shared>, serial: u64, conn: Connection) {
         sc_http::h1::Served::Handover { io, read_ahead } => {
             let connected = service.connected.borrow_mut().take();
             if let Some((target, opened)) = connected {
-                let conn = Connection { stream: io, read_ahead, client, local };
+                let conn = Connection { stream: io, read_ahead, client, local, permit };
                 connection::go_on(shared, serial, Entry::HttpProxy, conn, &target, opened).await;
             }
         }
@@ -51,10 +52,10 @@ impl Service for ProxyService {
     async fn answer(&self, exchange: Exchange) -> Answer {
         let notes = Rc::new(Notes::default());
         if exchange.form == Form::Authority {
-            return contained(&self.shared, &notes, self.connect(exchange)).await;
+            return contained(&self.shared, self.connect(exchange)).await;
         }
         let guard = begin(&self.shared, &self.around, &exchange, &notes);
-        let mut answer = contained(&self.shared, &notes, self.plain(exchange)).await;
+        let mut answer = contained(&self.shared, self.plain(exchange)).await;
         answer.guard = Some(Box::new(guard));
         answer
     }
@@ -121,9 +122,8 @@ impl ProxyService {
     /// Sends a plain-HTTP request on to another machine, over a connection of its own.
     async fn forward(&self, exchange: Exchange, stream: sc_net::Stream) -> Answer {
         let mut headers = exchange.headers;
-        hop::strip_request(&mut headers);
+        hop::strip(&mut headers);
         headers.remove(header::PROXY_AUTHORIZATION);
-        headers.remove(HeaderName::from_static("proxy-connection"));
         let outgoing = Outgoing {
             method: exchange.method,
             target: exchange.target,
@@ -136,7 +136,7 @@ impl ProxyService {
         let limits = ClientLimits::default();
         match H1::new(stream).send(outgoing, &exchange.interim, &limits, Box::new(drop)).await {
             Ok(Incoming::Response { mut head, body }) => {
-                hop::strip_response(&mut head.headers);
+                hop::strip(&mut head.headers);
                 Answer::new(head, body)
             }
             Ok(Incoming::Upgraded { head, io }) => Answer { head, payload: Payload::Tunnel(io), guard: None },
@@ -162,8 +162,8 @@ impl ProxyService {
     }
 }
 
-fn is_authorised(auth: &sc_net::socks::Auth, given: Option<&HeaderValue>) -> bool {
-    if !auth.is_required() {
+fn is_authorised(auth: &Auth, given: Option<&HeaderValue>) -> bool {
+    if matches!(auth, Auth::None) {
         return true;
     }
     let decoded = given
@@ -172,7 +172,7 @@ fn is_authorised(auth: &sc_net::socks::Auth, given: Option<&HeaderValue>) -> boo
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"))
         .and_then(|(_, text)| base64::engine::general_purpose::STANDARD.decode(text.trim()).ok())
         .and_then(|bytes| String::from_utf8(bytes).ok());
-    decoded.as_deref().and_then(|pair| pair.split_once(':')).is_some_and(|(user, password)| auth.accepts(user, password))
+    decoded.as_deref().and_then(|pair| pair.split_once(':')).is_some_and(|(user, password)| auth.admits(user.as_bytes(), password.as_bytes()))
 }
 
 /// Whether the authority is one of the names under which the port's own pages may be read.
@@ -204,7 +204,7 @@ fn status_of(refusal: &Refusal) -> StatusCode {
 
 fn text(status: StatusCode, words: &str) -> Answer {
     let mut head = Head::new(status);
-    head.headers.insert(header::CONTENT_TYPE, pages::TEXT);
+    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     head.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Answer::new(head, Body::full(words.to_owned()))
 }

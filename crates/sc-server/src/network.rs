@@ -6,9 +6,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use sc_http::{Answer, Exchange};
-use sc_net::dial::Guard;
 use sc_net::socks::Reply;
-use sc_net::{Target, UpstreamAddr};
+use sc_net::{Guard, Target, UpstreamAddr};
 
 use crate::record::Around;
 
@@ -40,13 +39,10 @@ pub enum Route {
     Site,
     /// Plain HTTP to one of our own sites: redirect to `https://` of the same name.
     Redirect,
-    /// Somewhere else: dial it, within what the guard allows.
-    Relay {
-        /// What to dial.
-        upstream: UpstreamAddr,
-        /// Which addresses may be dialled.
-        guard: Rc<Guard>,
-    },
+    /// To an address that the configuration names, wherever that is.
+    Relay(UpstreamAddr),
+    /// To the target itself, within what the guard allows.
+    Forward(Rc<Guard>),
     /// Not at all.
     Refuse(Refusal),
 }

@@ -76,7 +76,7 @@ pub struct Record {
     /// How it ended.
     pub end: End,
     /// Which site and handler answered, which application was asked, what was tried, what went wrong.
-    pub notes: Notes,
+    pub notes: Rc<Notes>,
 }
 
 impl Record {
@@ -98,13 +98,28 @@ impl Record {
         put("status", self.status.into());
         put("received_bytes", self.received_bytes.into());
         put("sent_bytes", self.sent_bytes.into());
-        put("took_us", u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX).into());
+        put("took_us", micros(self.took).into());
         put("end", end_word(self.end).into());
-        for (name, value) in self.notes.fields() {
-            put(name, value.into());
+        if let Some(site) = self.notes.site() {
+            put("site", site.into_string().into());
+            put("handler", self.notes.handler().as_str().into());
+        }
+        if let Some(upstream) = self.notes.upstream() {
+            put("upstream", upstream.into_string().into());
+        }
+        if let Some(first_byte) = self.notes.first_byte() {
+            put("upstream_us", micros(first_byte).into());
+        }
+        if let Some(fault) = self.notes.fault() {
+            put("fault", fault.into());
+            put("tried", self.notes.tried().into());
         }
         map
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The word for how an exchange ended.
@@ -176,7 +191,7 @@ impl Drop for RecordGuard {
             sent_bytes: self.meter.sent_bytes.get(),
             took: self.began.elapsed(),
             end: self.meter.end.get(),
-            notes: (*self.notes).clone(),
+            notes: self.notes.clone(),
         };
         self.journal.record(record);
     }

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sc_http::Limits;
-use sc_net::dial::Network as Addresses;
 use sc_net::listen::Listener;
-use sc_net::shape::Shape;
+use sc_net::relay::RelayLimits;
+use sc_net::shape::{Shape, Shaper};
 use sc_net::socks::Auth;
 use sc_net::tasks::Tasks;
-use sc_net::{Connection, accept};
+use sc_net::{Connection, Gate, Network as Addresses, accept};
 use sc_site::Sites;
-use sc_tls::rustls::ServerConfig;
+use sc_tls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection;
@@ -58,8 +58,8 @@ pub struct Policy {
     pub handshake_time: Duration,
     /// How long dialling another machine may take.
     pub dial_time: Duration,
-    /// How long a relayed connection may be silent in both directions.
-    pub relay_idle_time: Duration,
+    /// How long a relayed connection may be silent.
+    pub relay: RelayLimits,
     /// Open connections of one listener; accepting pauses above.
     pub connections: usize,
     /// What time it is; read at the edge, passed in.
@@ -77,12 +77,15 @@ impl Policy {
             greeting_time: Duration::from_secs(2),
             handshake_time: Duration::from_secs(10),
             dial_time: Duration::from_secs(10),
-            relay_idle_time: Duration::from_secs(3600),
+            relay: RelayLimits::default(),
             connections: 16_384,
             clock,
         }
     }
 }
+
+/// Open connections of a control socket: its clients are commands that a person types.
+const CONTROL_CONNECTIONS: usize = 64;
 
 /// What all connections share.
 pub(crate) struct Shared {
@@ -93,6 +96,8 @@ pub(crate) struct Shared {
     pub(crate) tls: Arc<ServerConfig>,
     pub(crate) tasks: Tasks,
     pub(crate) drain: CancellationToken,
+    pub(crate) shaper: Option<Shaper>,
+    gate: Gate,
     serial: Cell<u64>,
 }
 
@@ -129,9 +134,11 @@ impl Server {
         tls: Arc<ServerConfig>,
     ) -> Self {
         let told = journal.clone();
-        let tasks = Tasks::new(move |task, panic| {
-            told.event(Event::Internal { place: task, fault: format!("panic: {panic}") });
+        let tasks = Tasks::new(move |panicked| {
+            told.event(Event::Internal { place: panicked.task, fault: format!("panic: {}", panicked.message) });
         });
+        let gate = Gate::new(policy.connections);
+        let shaper = policy.shape.map(|shape| Shaper::new(shape, tasks.spawner()));
         Server(Rc::new(Shared {
             policy,
             journal,
@@ -140,6 +147,8 @@ impl Server {
             tls,
             tasks,
             drain: CancellationToken::new(),
+            shaper,
+            gate,
             serial: Cell::new(0),
         }))
     }
@@ -156,12 +165,11 @@ impl Server {
         };
         self.0.tasks.spawn("accept", async move {
             let events = shared.clone();
-            let on_event = move |event: accept::AcceptEvent| {
-                if let Some(event) = accept_event(kind, event) {
-                    events.event(event);
-                }
-            };
-            accept::run(listener, shared.policy.connections, shared.drain.clone(), on_event, on_connection).await;
+            let on_event = move |event| events.event(accept_event(kind, &event));
+            let ended = accept::run(listener, shared.gate.clone(), shared.drain.clone(), on_event, on_connection).await;
+            if let Err(error) = ended {
+                shared.event(Event::ListenerFailed { listener: kind.as_str(), error: chain(&error) });
+            }
         });
     }
 
@@ -174,7 +182,11 @@ impl Server {
                 let control = connection::control(spawner.clone(), handler.clone(), conn);
                 spawner.tasks.spawn("control connection", control);
             };
-            accept::run(listener, 64, shared.drain.clone(), |_| {}, on_connection).await;
+            let gate = Gate::new(CONTROL_CONNECTIONS);
+            let ended = accept::run(listener, gate, shared.drain.clone(), |_| {}, on_connection).await;
+            if let Err(error) = ended {
+                shared.event(Event::ListenerFailed { listener: "control", error: chain(&error) });
+            }
         });
     }
 
@@ -183,24 +195,9 @@ impl Server {
         *self.0.sites.borrow_mut() = Rc::new(sites);
     }
 
-    /// How many tasks are alive: listeners, connections and what they started.
-    pub fn open_tasks(&self) -> usize {
-        self.0.tasks.count()
-    }
-
-    /// Spawns a task of the mode's own; it ends with the server.
-    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + 'static) {
-        self.0.tasks.spawn(name, task);
-    }
-
-    /// The spawner for what lower rooms need to run beside an exchange.
-    pub fn drain(&self) -> CancellationToken {
-        self.0.drain.clone()
-    }
-
     /// Accepts nothing new, lets open exchanges finish until the deadline, then ends what is left.
     pub async fn stop(&self, within: Duration) {
-        self.0.event(Event::Stopping { connections: self.0.tasks.count() as u64 });
+        self.0.event(Event::Stopping { connections: self.0.gate.open() as u64 });
         self.0.drain.cancel();
         let finished = tokio::time::timeout(within, self.0.tasks.wait()).await;
         if finished.is_err() {
@@ -210,16 +207,25 @@ impl Server {
     }
 }
 
-fn accept_event(kind: Kind, event: accept::AcceptEvent) -> Option<Event> {
+fn accept_event(kind: Kind, event: &accept::AcceptEvent) -> Event {
+    let listener = kind.as_str();
     match event {
-        accept::AcceptEvent::Paused(error) => {
-            Some(Event::AcceptPaused { listener: kind.as_str(), error: error.to_string() })
+        accept::AcceptEvent::Full { open } => {
+            Event::AcceptPaused { listener, error: format!("all {open} connections are in use") }
         }
-        accept::AcceptEvent::Failed(error) => {
-            Some(Event::ListenerFailed { listener: kind.as_str(), error: error.to_string() })
-        }
-        accept::AcceptEvent::Full => {
-            Some(Event::AcceptPaused { listener: kind.as_str(), error: "all connections are in use".to_owned() })
-        }
+        accept::AcceptEvent::Exhausted(error) => Event::AcceptPaused { listener, error: error.to_string() },
+        accept::AcceptEvent::Recovered { pauses } => Event::AcceptResumed { listener, pauses: u64::from(*pauses) },
     }
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
 }

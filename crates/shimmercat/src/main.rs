@@ -1,3 +1,61 @@
-//! Stub.
+//! The `shimmercat` program: reads the command line, picks a command, tells failures, chooses the exit code.
+//!
+//! Nothing is decided here about serving; a mode does that. What a person reads is in `voice.rs` and `report.rs`.
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod args;
+mod check;
+mod devlove;
+mod generate;
+mod init;
+mod output;
+mod report;
+mod settings;
+mod signals;
+mod talk;
+mod voice;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::report::{Kind, Report};
+
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(told) => return usage(&told),
+    };
+    let done = match cli.command {
+        Command::Devlove(args) => devlove::run(args),
+        Command::Internet { .. } => Err(internet_is_not_here()),
+        Command::Check(args) => check::run(&args),
+        Command::Init(args) => init::run(&args),
+        Command::Status(args) => talk::status(&args),
+        Command::Reload(args) => talk::reload(&args),
+        Command::Schema => output::data(&sc_config::schema()),
+        Command::Completions { shell } => generate::completions(shell),
+        Command::Man => generate::man(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(report) => report.print(),
+    }
+}
+
+/// Help and version go to stdout and are a success; everything else is a mistake of the command line.
+fn usage(told: &clap::Error) -> ExitCode {
+    // Nobody is left to be told when the stream is gone.
+    let _ = told.print();
+    if told.use_stderr() { ExitCode::from(Kind::Usage as u8) } else { ExitCode::SUCCESS }
+}
+
+fn internet_is_not_here() -> Report {
+    Report::new(Kind::Usage, "`shimmercat internet` is not in this version yet")
+        .hint("`shimmercat devlove` serves the sites on this machine while you build them")
+}

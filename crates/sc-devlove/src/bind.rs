@@ -1,0 +1,143 @@
+//! Takes what a run needs for itself: the lock, the ports, the control socket. And the policies that belong to the ports.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use sc_config::{Address, Instance, Places, Settings};
+use sc_net::listen::{self, BindError, Listener, Place};
+use sc_net::shape::Shape;
+use sc_net::socks::Auth;
+use sc_net::{Guard, Network};
+use sc_server::Kind;
+
+use crate::error::RunError;
+
+/// How many ports after a default one are tried before giving up.
+const NEXT_PORTS: u16 = 100;
+
+/// The bound listeners of a run.
+pub(crate) struct Bound {
+    https: Vec<Listener>,
+    proxy: Listener,
+    is_moved: bool,
+}
+
+impl Bound {
+    /// Where HTTPS is served.
+    pub(crate) fn https_texts(&self) -> Vec<String> {
+        self.https.iter().map(|listener| listener.local().to_string()).collect()
+    }
+
+    /// Where the little network is.
+    pub(crate) fn proxy_text(&self) -> String {
+        self.proxy.local().to_string()
+    }
+
+    /// Whether a default port was taken and another is used.
+    pub(crate) fn is_moved(&self) -> bool {
+        self.is_moved
+    }
+
+    /// All bound addresses; the guard keeps clients from reaching them through us.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.https.iter().chain([&self.proxy]).filter_map(|listener| listener.local().socket()).collect()
+    }
+
+    /// The guard of everything that `-w` lets out.
+    pub(crate) fn guard(&self, settings: &Settings) -> Guard {
+        guard(settings, &self.addresses())
+    }
+
+    /// The listeners, with what they speak.
+    pub(crate) fn into_listeners(self) -> Vec<(Listener, Kind)> {
+        let https = self.https.into_iter().map(|listener| (listener, Kind::Tls));
+        https.chain([(self.proxy, Kind::Proxy)]).collect()
+    }
+}
+
+/// The guard of everything that `-w` lets out.
+pub(crate) fn guard(settings: &Settings, own: &[SocketAddr]) -> Guard {
+    Guard::public(networks(&settings.allow_private), own.to_vec())
+}
+
+/// Takes the lock of the project's scratch folder; it lasts as long as the file is open.
+pub(crate) fn lock(places: &Places) -> Result<File, RunError> {
+    let path = places.scratch.join("lock");
+    let failed = |source| RunError::Lock { file: path.display().to_string(), source };
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(RunError::Locked { holder: holder(&places.scratch) }),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+fn holder(scratch: &Path) -> String {
+    match Instance::read(scratch) {
+        Ok(Some(instance)) if instance.is_alive() => {
+            let proxy = instance.socks.map_or_else(String::new, |proxy| format!(", proxy {proxy}"));
+            format!("pid {}, shimmercat {}{proxy}", instance.pid, instance.mode)
+        }
+        _ => "it has only just started".to_owned(),
+    }
+}
+
+/// Binds HTTPS and the proxy port.
+///
+/// Errors: an address that was asked for is taken, or cannot be had; default ports move on to the next free one.
+pub(crate) fn all(settings: &Settings) -> Result<Bound, RunError> {
+    let mut https = Vec::new();
+    for address in &settings.listen {
+        https.push(one("HTTPS", address, settings.listen_given)?);
+    }
+    let wanted = settings.socks5.clone().unwrap_or_else(|| Address::loopback(sc_config::settings::DEFAULT_SOCKS_PORT));
+    let proxy = one("the proxy port", &wanted, settings.socks5_given)?;
+    let moved = |listener: &Listener, address: &Address| listener.local().port() != address.port();
+    let is_moved = (!settings.listen_given && https.iter().zip(&settings.listen).any(|(l, a)| moved(l, a)))
+        || (!settings.socks5_given && moved(&proxy, &wanted));
+    Ok(Bound { https, proxy, is_moved })
+}
+
+fn one(what: &'static str, address: &Address, is_given: bool) -> Result<Listener, RunError> {
+    let bound = match (address, is_given) {
+        (Address::Tcp(addr), false) => listen::bind_first_free(*addr, NEXT_PORTS),
+        (Address::Tcp(addr), true) => listen::bind(&Place::Tcp(*addr)),
+        (Address::Unix(path), _) => listen::bind(&Place::Unix(path.clone())),
+        (Address::Fd(number), _) => listen::bind(&Place::Fd(*number)),
+        (Address::Name { .. } | Address::SocketName(_), _) => return Err(RunError::NotHere(address.to_string())),
+    };
+    bound.map_err(|source| RunError::Bind { what, address: address.to_string(), source })
+}
+
+/// Binds the control socket.
+pub(crate) fn control(places: &Places) -> Result<Listener, RunError> {
+    let failed = |source: BindError| RunError::Bind {
+        what: "the control socket",
+        address: places.control.display().to_string(),
+        source,
+    };
+    listen::bind(&Place::Unix(places.control.clone())).map_err(failed)
+}
+
+/// Who may use the proxy port.
+pub(crate) fn auth(settings: &Settings) -> Auth {
+    let users: Vec<_> =
+        settings.socks_users.iter().map(|user| (user.name.clone(), user.password.expose().to_owned())).collect();
+    if users.is_empty() { Auth::None } else { Auth::Users(users) }
+}
+
+/// The same networks, in the words of the room that uses them.
+pub(crate) fn networks(networks: &[sc_config::Network]) -> Vec<Network> {
+    networks.iter().map(|network| Network::new(network.base(), network.prefix())).collect()
+}
+
+/// The simulated network.
+pub(crate) fn shape(settings: &Settings) -> Option<Shape> {
+    let shape = settings.shape;
+    if shape.bandwidth.is_none() && shape.latency.is_none() {
+        return None;
+    }
+    Some(Shape { bandwidth: shape.bandwidth, latency: shape.latency })
+}

@@ -1,0 +1,146 @@
+//! The words of a run: the block at its start, and how settings and faults are called.
+
+use std::error::Error;
+use std::path::Path;
+use std::time::Duration;
+
+use sc_config::{Domain, Forward, Kind, Settings};
+use sc_net::{Guard, dial};
+
+use crate::bind::Bound;
+use crate::compile;
+use crate::run::Start;
+
+/// How long the start waits to see whether an application answers.
+const PROBE_TIME: Duration = Duration::from_millis(200);
+
+/// What the project is called: the name of its folder.
+pub(crate) fn project(folder: &Path) -> String {
+    folder.file_name().map_or_else(|| "/".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
+/// Applications that do not answer yet, by domain.
+pub(crate) async fn probe(settings: &Settings) -> Vec<bool> {
+    let mut waiting = Vec::new();
+    for domain in &settings.domains {
+        waiting.push(match domain.consultant() {
+            Some(consultant) => {
+                let addresses: Vec<_> = consultant.connect_to.iter().filter_map(compile::upstream).collect();
+                let mut is_up = false;
+                for address in &addresses {
+                    is_up = is_up || dial::dial(address, &Guard::any(), PROBE_TIME).await.is_ok();
+                }
+                !is_up
+            }
+            None => false,
+        });
+    }
+    waiting
+}
+
+/// The block at the start: what is served, where, and how to go on.
+pub(crate) fn ready(start: &Start, bound: &Bound, waiting: &[bool]) -> Vec<String> {
+    let settings = &start.settings;
+    let mut block = vec![format!("shimmercat devlove {} - {}", start.version, origin(start))];
+    let width = settings.domains.iter().map(|domain| url(domain).len()).max().unwrap_or(0).min(40);
+    for (domain, is_waiting) in settings.domains.iter().zip(waiting) {
+        let note = if *is_waiting { "  (not up yet)" } else { "" };
+        for (name, leads_to) in rows(domain, &start.places.folder) {
+            block.push(format!("  {name:width$}  {leads_to}{note}"));
+        }
+    }
+    block.push(format!("  https    {}", bound.https_texts().join(", ")));
+    block.push(format!("  network  {} (SOCKS5, SOCKS4a, HTTP, PAC)", bound.proxy_text()));
+    block.push(format!("  Internet {}", forwarding(&settings.forward)));
+    if bound.is_moved() {
+        block.push("  note     a default port was taken, so the next free one is used".to_owned());
+    }
+    if start.found.path.is_none() {
+        block.push("next: shimmercat init    (writes a devlove.yaml to go on from)".to_owned());
+    }
+    let first = settings.domains.iter().find(|domain| domain.is_site() && !domain.name.is_wildcard());
+    let first = first.map_or_else(String::new, |domain| format!(" {}/", url(domain)));
+    block.push(format!("next: sc-tool chrome{first}    (stop: Ctrl-C)"));
+    block
+}
+
+fn origin(start: &Start) -> String {
+    match &start.found.path {
+        Some(_) => start.found.shown.display().to_string(),
+        None => "no devlove.yaml here".to_owned(),
+    }
+}
+
+fn url(domain: &Domain) -> String {
+    format!("https://{}", domain.name)
+}
+
+fn rows(domain: &Domain, folder: &Path) -> Vec<(String, String)> {
+    let applications = || {
+        let list = domain.consultant().map(|c| c.connect_to.iter().map(ToString::to_string).collect::<Vec<_>>());
+        list.map(|list| list.join(", "))
+    };
+    match &domain.kind {
+        Kind::Electric { root_dir, .. } => {
+            let files = root_dir.as_ref().map(|dir| shown(dir, folder));
+            let parts: Vec<_> = files.into_iter().chain(applications()).collect();
+            vec![(url(domain), format!("-> {}", parts.join(", then ")))]
+        }
+        Kind::Api { .. } => vec![(url(domain), format!("-> {}", applications().unwrap_or_default()))],
+        Kind::Network { tcp, udp } => {
+            let row = |transport: &str, port: &u16, to: &sc_config::Address| {
+                (format!("{transport} {}:{port}", domain.name), format!("-> {to}"))
+            };
+            tcp.iter().map(|(port, to)| row("tcp", port, to)).chain(udp.iter().map(|(port, to)| row("udp", port, to))).collect()
+        }
+    }
+}
+
+fn shown(dir: &Path, folder: &Path) -> String {
+    match dir.strip_prefix(folder) {
+        Ok(below) if below.as_os_str().is_empty() => ".".to_owned(),
+        Ok(below) => below.display().to_string(),
+        Err(_) => dir.display().to_string(),
+    }
+}
+
+fn forwarding(forward: &Forward) -> String {
+    match forward {
+        Forward::No => "blocked (-w lets other names through, -w HOST,... some)".to_owned(),
+        Forward::All => "other names are forwarded (-w)".to_owned(),
+        Forward::Only(names) => {
+            let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+            format!("forwarded: {}; the rest is blocked", names.join(", "))
+        }
+    }
+}
+
+/// Settings whose change applies only after a restart.
+pub(crate) fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
+    let mut all = Vec::new();
+    let mut compare = |name, is_changed: bool| {
+        if is_changed {
+            all.push(name);
+        }
+    };
+    compare("listen", old.listen != new.listen);
+    compare("socks-5", old.socks5 != new.socks5);
+    compare("socks-users", old.socks_users != new.socks_users);
+    compare("socks-allow", old.socks_allow != new.socks_allow);
+    compare("sim-bandwidth, sim-latency", old.shape != new.shape);
+    compare("log-codes", old.log_codes != new.log_codes);
+    compare("log-format", old.log_format != new.log_format);
+    all
+}

@@ -1,0 +1,103 @@
+//! `shimmercat devlove`: puts the pieces of a run together and hands them to the mode.
+
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use sc_config::{Diagnostic, Found};
+use sc_devlove::log_codes::LogCodes;
+use sc_devlove::{RunError, Start};
+
+use crate::args::Devlove;
+use crate::report::{Kind, Report, is_coloured};
+use crate::settings::{self, Flags};
+use crate::signals::Signals;
+use crate::voice::Speaker;
+
+/// Runs devlove until it is told to stop.
+pub(crate) fn run(args: Devlove) -> Result<(), Report> {
+    let flags = Flags::of(&args)?;
+    let found = settings::found(&args.place)?;
+    let coloured = is_coloured(&std::io::stderr());
+    let (settings, warnings) = settings::read(&found, &flags).map_err(|mistakes| mistaken(&mistakes, coloured))?;
+    Report::warn(&sc_config::render_all(&warnings, coloured));
+    let places = settings::places(&found.folder, &args.place)?;
+    let log_codes = log_codes(settings.log_codes.as_deref())?;
+    let (voice, speaking) = Speaker::start(settings.log_format);
+    let start = Start {
+        settings,
+        places,
+        log_codes,
+        voice: Rc::new(voice),
+        reread: reread(found.clone(), flags),
+        found,
+        version: env!("CARGO_PKG_VERSION"),
+        clock: SystemTime::now,
+        marker: marker()?,
+    };
+    let done = in_runtime(start);
+    speaking.finish();
+    done
+}
+
+fn in_runtime(start: Start) -> Result<(), Report> {
+    let failed = |error: std::io::Error| Report::new(Kind::Failed, "cannot start the runtime").caused_by(&error);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()
+        .map_err(failed)?;
+    let local = tokio::task::LocalSet::new();
+    let ran = local.block_on(&runtime, async {
+        let mut signals = Signals::listen().map_err(failed)?;
+        Ok(sc_devlove::run(start, async || signals.next().await).await)
+    })?;
+    // Name look-ups that nobody waits for any more may still run; they are left to themselves.
+    runtime.shutdown_background();
+    ran.map_err(|error| refused(&error))
+}
+
+/// Threads for file reads that are not in the page cache and for name look-ups.
+const BLOCKING_THREADS: usize = 16;
+
+fn refused(error: &RunError) -> Report {
+    let kind = match error {
+        _ if error.is_taken() => Kind::Taken,
+        _ if error.is_configuration() => Kind::Configuration,
+        _ => Kind::Failed,
+    };
+    let mut report = Report::new(kind, error.to_string());
+    if let Some(cause) = std::error::Error::source(error) {
+        report = report.caused_by(cause);
+    }
+    match error.hint() {
+        Some(hint) => report.hint(hint),
+        None => report,
+    }
+}
+
+fn reread(found: Found, flags: Flags) -> Box<dyn Fn() -> sc_devlove::Reread> {
+    Box::new(move || {
+        let render = |mistakes: Vec<Diagnostic>| mistakes.iter().map(|d| sc_config::render(d, false)).collect();
+        settings::read(&found, &flags).map(|(settings, _)| settings).map_err(render)
+    })
+}
+
+fn mistaken(mistakes: &[Diagnostic], coloured: bool) -> Report {
+    Report::mistakes(mistakes.iter().map(|mistake| sc_config::render(mistake, coloured)).collect())
+}
+
+fn log_codes(text: Option<&str>) -> Result<LogCodes, Report> {
+    let Some(text) = text else { return Ok(LogCodes::default()) };
+    LogCodes::parse(text).map_err(|error| {
+        Report::new(Kind::Usage, format!("--log-codes: {error}"))
+            .hint("sets are all, default, empty, connection; codes look like M40101; join with + and \\")
+    })
+}
+
+/// Random text that tells this instance from every other.
+fn marker() -> Result<String, Report> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Report::new(Kind::Failed, "the system gives no random bytes").caused_by(&error))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

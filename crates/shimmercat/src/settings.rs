@@ -1,0 +1,140 @@
+//! From the command line and the file to settings: flag, then environment (both by clap), then file, then default.
+
+use std::path::{Path, PathBuf};
+
+use sc_config::{Address, Diagnostic, Forward, Found, Homes, LogFormat, NamePattern, Places, Settings};
+
+use crate::args::{self, Devlove, Place};
+use crate::report::{Kind, Report};
+
+/// The project that a command is about.
+pub(crate) fn found(place: &Place) -> Result<Found, Report> {
+    let start = working_dir(place)?;
+    if let Some(config) = place.config.as_ref().filter(|config| !start.join(config).exists()) {
+        let message = format!("there is no file `{}`", config.display());
+        return Err(Report::new(Kind::Configuration, message).hint("leave --config out to look for devlove.yaml"));
+    }
+    Ok(sc_config::discover(&start, place.config.as_deref()))
+}
+
+/// The folder where the search begins.
+pub(crate) fn working_dir(place: &Place) -> Result<PathBuf, Report> {
+    let dir = place.working_dir.clone().unwrap_or_else(|| PathBuf::from("."));
+    dir.canonicalize().map_err(|error| {
+        Report::new(Kind::Usage, format!("cannot look at the folder `{}`", dir.display())).caused_by(&error)
+    })
+}
+
+/// Where the project keeps what is not committed.
+pub(crate) fn places(folder: &Path, place: &Place) -> Result<Places, Report> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = variable("HOME").ok_or_else(|| Report::new(Kind::Failed, "HOME is not set"))?;
+    let homes = Homes {
+        home,
+        xdg_state_home: variable("XDG_STATE_HOME"),
+        xdg_runtime_dir: variable("XDG_RUNTIME_DIR"),
+    };
+    Places::of(folder, &place.scratch_dir_name, &homes)
+        .map_err(|error| Report::new(Kind::Failed, "the project's folders cannot be used").caused_by(&error))
+}
+
+/// The file's settings with the command line laid over them.
+///
+/// Errors: the file's mistakes, all of them; warnings are handed back beside the settings.
+pub(crate) fn read(found: &Found, flags: &Flags) -> Result<(Settings, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let loaded = sc_config::load(found)?;
+    let mut settings = loaded.settings;
+    flags.lay_over(&mut settings);
+    Ok((settings, loaded.warnings))
+}
+
+/// What the command line says about settings, checked.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Flags {
+    listen: Option<Vec<Address>>,
+    socks5: Option<Address>,
+    forward: Option<Forward>,
+    bandwidth: Option<u64>,
+    latency: Option<std::time::Duration>,
+    log_codes: Option<String>,
+    log_format: Option<LogFormat>,
+}
+
+impl Flags {
+    /// Checks the values as they were typed.
+    ///
+    /// Errors: the first value that cannot be read, with its option and what to try.
+    pub(crate) fn of(args: &Devlove) -> Result<Self, Report> {
+        let listen: Vec<_> = args.listen.iter().map(|text| listening("--listen", text)).collect::<Result<_, _>>()?;
+        let bandwidth = args.sim_bandwidth.as_deref().map(|text| value("--sim-bandwidth", text, sc_config::bandwidth(text)));
+        let latency = args.sim_latency.as_deref().map(|text| value("--sim-latency", text, sc_config::latency(text)));
+        Ok(Flags {
+            listen: Some(listen).filter(|list| !list.is_empty()),
+            socks5: args.socks_5.as_deref().map(|text| listening("--socks-5", text)).transpose()?,
+            forward: args.forward.as_deref().map(forward).transpose()?,
+            bandwidth: bandwidth.transpose()?,
+            latency: latency.transpose()?,
+            log_codes: args.log_codes.clone(),
+            log_format: match args.log_format {
+                args::LogFormat::Auto => None,
+                args::LogFormat::Pretty => Some(LogFormat::Pretty),
+                args::LogFormat::Json => Some(LogFormat::Json),
+            },
+        })
+    }
+
+    fn lay_over(&self, settings: &mut Settings) {
+        let flags = self.clone();
+        if let Some(listen) = flags.listen {
+            settings.listen = listen;
+            settings.listen_given = true;
+        }
+        if let Some(socks5) = flags.socks5 {
+            settings.socks5 = Some(socks5);
+            settings.socks5_given = true;
+        }
+        settings.forward = flags.forward.unwrap_or_else(|| settings.forward.clone());
+        settings.shape.bandwidth = flags.bandwidth.or(settings.shape.bandwidth);
+        settings.shape.latency = flags.latency.or(settings.shape.latency);
+        settings.log_codes = flags.log_codes.or(settings.log_codes.take());
+        settings.log_format = flags.log_format.unwrap_or(settings.log_format);
+    }
+}
+
+fn value<T, E: std::fmt::Display>(option: &str, text: &str, parsed: Result<T, E>) -> Result<T, Report> {
+    parsed.map_err(|error| Report::new(Kind::Usage, format!("{option} {text}: {error}")))
+}
+
+fn listening(option: &str, text: &str) -> Result<Address, Report> {
+    let parsed = text.parse::<Address>().and_then(Address::for_listening);
+    let parsed = parsed.map_err(|error| {
+        Report::new(Kind::Usage, format!("{option} {text}: {error}")).hint(error.hint())
+    })?;
+    match parsed {
+        Address::SocketName(name) => activated(option, &name),
+        other => Ok(other),
+    }
+}
+
+/// The descriptor that a service manager passed under a name (sd_listen_fds(3)).
+fn activated(option: &str, name: &str) -> Result<Address, Report> {
+    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let is_ours = std::env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string());
+    let at = names.split(':').position(|known| known == name).filter(|_| is_ours);
+    match at.and_then(|at| i32::try_from(at + FIRST_ACTIVATED).ok()) {
+        Some(number) => Ok(Address::Fd(number)),
+        None => Err(Report::new(Kind::Usage, format!("{option}: no socket named `{name}` was passed to this process"))
+            .hint("a service manager passes sockets by LISTEN_FDS, LISTEN_FDNAMES and LISTEN_PID")),
+    }
+}
+
+/// The first descriptor of socket activation (sd_listen_fds(3)).
+const FIRST_ACTIVATED: usize = 3;
+
+fn forward(hosts: &[String]) -> Result<Forward, Report> {
+    if hosts.is_empty() {
+        return Ok(Forward::All);
+    }
+    let names = hosts.iter().map(|host| value("-w", host, host.parse::<NamePattern>()));
+    Ok(Forward::Only(names.collect::<Result<_, _>>()?))
+}

@@ -1,0 +1,233 @@
+//! How a run speaks: short lines on a terminal, one JSON object a line otherwise.
+//!
+//! Log lines are data and go to stdout; the start block and the ledger are for a person and go to stderr. Lines are handed
+//! to a thread of their own through a bounded queue, so a slow terminal or a stopped pipe never holds up an exchange; what
+//! had to be dropped is counted and said.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use sc_config::LogFormat;
+use sc_devlove::event::Severity;
+use sc_devlove::{Event, Record, Voice, journal, record};
+
+use crate::report::is_coloured;
+
+/// Lines that may wait to be written.
+const WAITING: usize = 8192;
+
+/// How long the end waits for what is still to be written.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+enum Line {
+    Log(String),
+    Person(String),
+    End,
+}
+
+/// Speaks for a run.
+pub(crate) struct Speaker {
+    lines: SyncSender<Line>,
+    dropped: Arc<AtomicU64>,
+    is_json: bool,
+    is_coloured: bool,
+}
+
+/// The thread that writes.
+pub(crate) struct Speaking {
+    lines: SyncSender<Line>,
+    writer: JoinHandle<()>,
+}
+
+impl Speaker {
+    /// Starts the writing thread.
+    pub(crate) fn start(format: LogFormat) -> (Self, Speaking) {
+        let stdout = std::io::stdout();
+        let is_json = match format {
+            LogFormat::Auto => !stdout.is_terminal(),
+            LogFormat::Pretty => false,
+            LogFormat::Json => true,
+        };
+        let (sender, receiver) = sync_channel(WAITING);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let counted = dropped.clone();
+        let writer = std::thread::spawn(move || write_all(&receiver, &counted, is_json));
+        let is_coloured = is_coloured(&stdout);
+        let speaker = Speaker { lines: sender.clone(), dropped, is_json, is_coloured };
+        (speaker, Speaking { lines: sender, writer })
+    }
+
+    fn put(&self, line: Line) {
+        if self.lines.try_send(line).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Speaking {
+    /// Waits until everything is written, within reason.
+    pub(crate) fn finish(self) {
+        let deadline = std::time::Instant::now() + LAST_WORDS;
+        let mut end = Line::End;
+        while let Err(std::sync::mpsc::TrySendError::Full(line)) = self.lines.try_send(end) {
+            if std::time::Instant::now() > deadline {
+                return;
+            }
+            end = line;
+            std::thread::yield_now();
+        }
+        while !self.writer.is_finished() && std::time::Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+fn write_all(lines: &Receiver<Line>, dropped: &AtomicU64, is_json: bool) {
+    while let Ok(line) = lines.recv() {
+        // A stream whose reader went away takes nothing more; the server goes on without it.
+        let _ = match line {
+            Line::Log(text) => writeln!(std::io::stdout().lock(), "{text}"),
+            Line::Person(text) => writeln!(std::io::stderr().lock(), "{text}"),
+            Line::End => return,
+        };
+        let lost = dropped.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            let words = if is_json {
+                format!("{{\"event\":\"log_lines_dropped\",\"severity\":\"attention\",\"count\":{lost}}}")
+            } else {
+                format!("attention: {lost} log lines were dropped, the output is too slow")
+            };
+            let _ = writeln!(std::io::stdout().lock(), "{words}");
+        }
+    }
+}
+
+impl Voice for Speaker {
+    fn ready(&self, block: &[String]) {
+        self.put(Line::Person(block.join("\n")));
+    }
+
+    fn event(&self, event: &Event, at: SystemTime) {
+        if self.is_json {
+            return self.put(Line::Log(journal::event_line(event, at)));
+        }
+        if let Some(text) = pretty_event(event) {
+            self.put(Line::Log(self.painted(event.code().severity, &text)));
+        }
+    }
+
+    fn record(&self, record: &Record) {
+        self.put(Line::Log(if self.is_json { journal::record_line(record) } else { self.pretty_record(record) }));
+    }
+
+    fn farewell(&self, words: &[String]) {
+        if !words.is_empty() {
+            self.put(Line::Person(words.join("\n")));
+        }
+    }
+}
+
+impl Speaker {
+    fn painted(&self, severity: Severity, text: &str) -> String {
+        match severity {
+            Severity::Attention if self.is_coloured => format!("\x1b[33m{text}\x1b[0m"),
+            Severity::Error if self.is_coloured => format!("\x1b[1;31m{text}\x1b[0m"),
+            _ => text.to_owned(),
+        }
+    }
+
+    /// `200 GET https://www.example.com/ 1.2 kB 3 ms h2 file`
+    fn pretty_record(&self, record: &Record) -> String {
+        let (colour, plain) = match (self.is_coloured, record.status) {
+            (false, _) => ("", ""),
+            (true, 0..=199 | 500..) => ("\x1b[31m", "\x1b[0m"),
+            (true, 400..=499) => ("\x1b[33m", "\x1b[0m"),
+            (true, _) => ("\x1b[32m", "\x1b[0m"),
+        };
+        let protocol = match record.protocol.as_str() {
+            "HTTP/2" => "h2",
+            "HTTP/1.0" => "h1.0",
+            _ => "h1",
+        };
+        let status = if record.status == 0 { "---".to_owned() } else { record.status.to_string() };
+        let mut line = format!(
+            "{colour}{status}{plain} {} {} {} {} {protocol}",
+            record.method,
+            record.url,
+            size(record.sent_bytes),
+            time(record.took)
+        );
+        if record.notes.site().is_some() {
+            let _ = write!(line, " {}", record.notes.handler().as_str());
+        }
+        let end = record::end_word(record.end);
+        if end != "complete" {
+            let _ = write!(line, " ({end})");
+        }
+        if let Some(fault) = record.notes.fault() {
+            let _ = write!(line, "\n    why: {fault}");
+        }
+        line
+    }
+}
+
+/// An event in words; `None` for those that the start block says already.
+fn pretty_event(event: &Event) -> Option<String> {
+    let text = match event {
+        Event::Listening { .. } | Event::Stopping { .. } => return None,
+        Event::Reloaded { changes } => format!("reloaded: {}", changes.join("; ")),
+        Event::ReloadRefused { mistakes } => {
+            format!("the file was not applied, the running configuration stays:\n{}", mistakes.join("\n").trim_end())
+        }
+        Event::RestartNeeded { setting } => format!("attention: `{setting}` applies after a restart"),
+        Event::AuthorityMade { file, how } => {
+            format!("{how} certificate authority of this project: {file}\n    it is trusted only by profiles of sc-tool")
+        }
+        Event::Refused { target, reason, .. } => format!("refused {target}: {reason}"),
+        Event::Relayed { target, upstream, sent_bytes, received_bytes, .. } => {
+            format!("relayed {target} ({upstream}) {} out, {} in", size(*sent_bytes), size(*received_bytes))
+        }
+        Event::HandshakeFailed { sni, reason, .. } => format!("no TLS with a client of `{sni}`: {reason}"),
+        other => {
+            let code = other.code();
+            let fields: Vec<_> = other.fields().iter().map(|(name, value)| format!("{name}={value}")).collect();
+            format!("{}: {} {}", code.severity.as_str(), code.name, fields.join(" "))
+        }
+    };
+    Some(text)
+}
+
+fn size(bytes: u64) -> String {
+    let scaled = |unit: u64| format!("{}.{}", bytes / unit, bytes % unit * 10 / unit);
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{} kB", scaled(1_000)),
+        1_000_000..1_000_000_000 => format!("{} MB", scaled(1_000_000)),
+        _ => format!("{} GB", scaled(1_000_000_000)),
+    }
+}
+
+fn time(took: Duration) -> String {
+    match took.as_millis() {
+        0 => format!("{} us", took.as_micros()),
+        1..10_000 => format!("{} ms", took.as_millis()),
+        _ => format!("{} s", took.as_secs()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_times_are_short() {
+        assert_eq!([size(999), size(1_250), size(3_000_000)], ["999 B", "1.2 kB", "3.0 MB"]);
+        let times = [Duration::from_micros(40), Duration::from_millis(9_999), Duration::from_secs(75)];
+        assert_eq!(times.map(time), ["40 us", "9999 ms", "75 s"]);
+    }
+}
