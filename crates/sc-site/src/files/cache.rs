@@ -1,0 +1,137 @@
+//! Small files in memory, and their compressed forms: bounded by bytes, and never stale.
+//!
+//! An entry is used only after a `stat` has shown the very same file, size and times (one system call instead of open, read
+//! and close); so an edit is seen by the next request. A file enters only when its last change lies back further than the
+//! clock of file times is coarse, because a second change within one tick would not show.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use sc_http::encoding::Coding;
+
+use super::root::Meta;
+
+/// Largest file that is kept.
+pub(crate) const ENTRY_BYTES: u64 = 64 << 10;
+/// Bytes that all entries of one site may take.
+const TOTAL_BYTES: usize = 16 << 20;
+/// What an entry takes besides its contents, roughly.
+const OVERHEAD: usize = 256;
+
+/// The small files of one site.
+#[derive(Debug, Default)]
+pub(crate) struct Cache(RefCell<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    entries: HashMap<Box<[u8]>, Rc<Entry>>,
+    /// Names in the order in which they are looked at when room is needed.
+    order: VecDeque<Box<[u8]>>,
+    bytes: usize,
+}
+
+/// One file.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) meta: Meta,
+    pub(crate) content: Bytes,
+    encoded: RefCell<Vec<(Coding, Bytes)>>,
+    was_used: std::cell::Cell<bool>,
+}
+
+impl Entry {
+    /// The compressed form, when it was made before.
+    pub(crate) fn encoded(&self, coding: Coding) -> Option<Bytes> {
+        self.encoded.borrow().iter().find(|(known, _)| *known == coding).map(|(_, bytes)| bytes.clone())
+    }
+
+    fn bytes(&self) -> usize {
+        let encoded: usize = self.encoded.borrow().iter().map(|(_, bytes)| bytes.len()).sum();
+        OVERHEAD + self.content.len() + encoded
+    }
+}
+
+impl Cache {
+    /// The entry of a name, whatever has become of the file since.
+    pub(crate) fn get(&self, relative: &[u8]) -> Option<Rc<Entry>> {
+        let entry = self.0.borrow().entries.get(relative).cloned()?;
+        entry.was_used.set(true);
+        Some(entry)
+    }
+
+    /// Keeps a file; gives its entry.
+    pub(crate) fn put(&self, relative: &[u8], meta: Meta, content: Bytes) -> Rc<Entry> {
+        let entry = Rc::new(Entry { meta, content, encoded: RefCell::default(), was_used: false.into() });
+        let mut inner = self.0.borrow_mut();
+        inner.bytes += entry.bytes();
+        match inner.entries.insert(relative.into(), entry.clone()) {
+            Some(old) => inner.bytes -= old.bytes(),
+            None => inner.order.push_back(relative.into()),
+        }
+        inner.make_room();
+        entry
+    }
+
+    /// Keeps a compressed form with its file, if that is still kept.
+    pub(crate) fn put_encoded(&self, relative: &[u8], entry: &Rc<Entry>, coding: Coding, bytes: Bytes) {
+        let mut inner = self.0.borrow_mut();
+        let is_kept = inner.entries.get(relative).is_some_and(|kept| Rc::ptr_eq(kept, entry));
+        if is_kept && entry.encoded(coding).is_none() {
+            inner.bytes += bytes.len();
+            entry.encoded.borrow_mut().push((coding, bytes));
+            inner.make_room();
+        }
+    }
+
+    /// Forgets a file that is not what it was.
+    pub(crate) fn forget(&self, relative: &[u8]) {
+        let mut inner = self.0.borrow_mut();
+        if let Some(old) = inner.entries.remove(relative) {
+            inner.bytes -= old.bytes();
+            inner.order.retain(|name| &**name != relative);
+        }
+    }
+}
+
+impl Inner {
+    /// Drops entries that were not used since they were looked at last ("second chance") until the rest fits.
+    fn make_room(&mut self) {
+        while self.bytes > TOTAL_BYTES {
+            let Some(name) = self.order.pop_front() else { return };
+            let Some(entry) = self.entries.get(&name) else { continue };
+            if entry.was_used.replace(false) {
+                self.order.push_back(name);
+            } else if let Some(old) = self.entries.remove(&name) {
+                self.bytes -= old.bytes();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::super::root;
+    use super::*;
+
+    #[test]
+    fn the_total_is_bounded_and_used_files_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let fd = rustix::fs::open(folder.path(), rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).unwrap();
+        let (_, meta) = root::open(&fd, b"").unwrap();
+        let cache = Cache::default();
+        cache.put(b"hot", meta, Bytes::from(vec![1; 1000]));
+        for name in 0..2000u32 {
+            cache.get(b"hot").unwrap();
+            let entry = cache.put(&name.to_be_bytes(), meta, Bytes::from(vec![0; 60_000]));
+            cache.put_encoded(&name.to_be_bytes(), &entry, Coding::Gzip, Bytes::from(vec![0; 6_000]));
+        }
+        assert!(cache.get(b"hot").is_some());
+        let inner = cache.0.borrow();
+        assert!(inner.bytes <= TOTAL_BYTES && inner.bytes > TOTAL_BYTES / 2);
+        assert_eq!(inner.bytes, inner.entries.values().map(|entry| entry.bytes()).sum::<usize>());
+        assert_eq!(inner.entries.len(), inner.order.len());
+    }
+}

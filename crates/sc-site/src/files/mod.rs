@@ -1,0 +1,363 @@
+//! Files below a site's root folder: finding one for a request, choosing the form in which it is sent, sending it.
+//!
+//! Follow [`Files::answer`]: [`path`] decodes, [`root`] opens (the kernel keeps us inside), [`coding`] and [`kinds`] choose,
+//! [`respond`] decides about conditions and ranges, [`read`] and [`compress`] make the body, [`cache`] keeps small files.
+//! No folder is ever listed, and no name that begins with a dot is served but `.well-known`.
+
+mod cache;
+mod coding;
+mod compress;
+mod kinds;
+mod path;
+mod read;
+mod respond;
+mod root;
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, ALLOW, RANGE};
+use http::{HeaderValue, Method, StatusCode};
+use sc_http::encoding::Coding;
+use sc_http::{Answer, Body, Exchange, Fault, Head};
+
+use self::cache::{Cache, Entry};
+use self::respond::{Bits, Representation, Verdict};
+use self::root::{Kind, Meta, OpenError, Root};
+use crate::pages::faults::{self, Attempted};
+use crate::pages::Form;
+use crate::{Disclosure, FilesSpec, Handler, Notes, redirects};
+
+/// Methods that files answer to.
+const ALLOWED: &str = "GET, HEAD, OPTIONS";
+/// Smaller files gain nothing from compression on the way: they fit into one packet anyway.
+const COMPRESSED_BYTES: u64 = 1 << 10;
+
+/// The files of one site.
+#[derive(Debug)]
+pub(crate) struct Files {
+    root: Root,
+    index: Vec<String>,
+    is_spa: bool,
+    disclosure: Disclosure,
+    cache: Cache,
+}
+
+/// What became of a request for a file.
+pub(crate) enum Found {
+    /// It is answered.
+    Answer(Answer),
+    /// No file answers for it; here it is back.
+    Nothing(Box<Exchange>),
+}
+
+/// A file that was found.
+struct Hit {
+    relative: Vec<u8>,
+    meta: Meta,
+    source: Source,
+}
+
+enum Source {
+    Kept(Rc<Entry>),
+    Open(Arc<OwnedFd>),
+}
+
+/// What stands at a path.
+enum Place {
+    File(Hit),
+    Folder,
+}
+
+/// What a request leads to.
+enum Target {
+    File(Hit),
+    /// A folder that was named without its slash.
+    AddSlash,
+}
+
+impl Files {
+    /// The files of a folder.
+    pub(crate) fn new(spec: FilesSpec, disclosure: Disclosure) -> Self {
+        let (index, is_spa) = (spec.index, spec.is_spa);
+        Files { root: Root::new(spec.dir), index, is_spa, disclosure, cache: Cache::default() }
+    }
+
+    /// Answers a request with a file, if there is one for it.
+    pub(crate) async fn answer(&self, exchange: Exchange, notes: &Notes) -> Found {
+        if *exchange.target == *"*" && exchange.method == Method::OPTIONS {
+            return Found::Answer(options());
+        }
+        let target = match self.find(&exchange, notes) {
+            Ok(Some(target)) => target,
+            Ok(None) => return Found::Nothing(Box::new(exchange)),
+            Err(OpenError::Forbidden) => {
+                notes.set_handler(Handler::Page);
+                let why = OpenError::Forbidden.to_string();
+                return Found::Answer(faults::forbidden(&exchange, &why, self.disclosure));
+            }
+            Err(error) => {
+                let fault = read::fault("it cannot be opened").caused_by(error);
+                return Found::Answer(self.fault(&fault, &exchange, notes));
+            }
+        };
+        let answer = match (&exchange.method, target) {
+            (&Method::OPTIONS, _) => Ok(options()),
+            (&Method::GET | &Method::HEAD, Target::File(hit)) => {
+                notes.set_handler(Handler::File);
+                self.send(hit, &exchange).await
+            }
+            (&Method::GET | &Method::HEAD, Target::AddSlash) => match self.add_slash(&exchange) {
+                Some(answer) => {
+                    notes.set_handler(Handler::Redirect);
+                    Ok(answer)
+                }
+                None => return Found::Nothing(Box::new(exchange)),
+            },
+            _ => {
+                notes.set_handler(Handler::Page);
+                Ok(faults::method_not_allowed(&exchange, ALLOWED, self.disclosure))
+            }
+        };
+        Found::Answer(answer.unwrap_or_else(|fault| self.fault(&fault, &exchange, notes)))
+    }
+
+    /// What a request leads to; names that lead nowhere are noted.
+    ///
+    /// Errors: a file is there, but cannot be had.
+    fn find(&self, exchange: &Exchange, notes: &Notes) -> Result<Option<Target>, OpenError> {
+        let path = match path::decode(exchange.path()) {
+            Ok(path) => path,
+            Err(why) => {
+                notes.add_tried(format!("no file can be called `{}`: {why}", exchange.path()));
+                return Ok(None);
+            }
+        };
+        let root = match self.root.descriptor() {
+            Ok(root) => root,
+            Err(error) => {
+                notes.add_tried(format!("folder `{}`: {error}", self.root.path().display()));
+                return if error == OpenError::NoRoot { Ok(None) } else { Err(error) };
+            }
+        };
+        if let Some(target) = self.find_path(&root, &path, notes)? {
+            return Ok(Some(target));
+        }
+        if self.is_spa && is_navigation(exchange) {
+            let index = self.index.first().map_or("index.html", String::as_str);
+            if let Some(Place::File(hit)) = self.try_place(&root, index.as_bytes(), notes)? {
+                return Ok(Some(Target::File(hit)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn find_path(&self, root: &OwnedFd, path: &path::FilePath<'_>, notes: &Notes) -> Result<Option<Target>, OpenError> {
+        if !path.is_folder {
+            return match self.try_place(root, &path.relative, notes)? {
+                Some(Place::File(hit)) => Ok(Some(Target::File(hit))),
+                // Without an index the folder has nothing to show, and no slash would help.
+                Some(Place::Folder) => Ok(self.find_index(root, &path.relative, notes)?.map(|_| Target::AddSlash)),
+                None => Ok(None),
+            };
+        }
+        Ok(self.find_index(root, &path.relative, notes)?.map(Target::File))
+    }
+
+    fn find_index(&self, root: &OwnedFd, folder: &[u8], notes: &Notes) -> Result<Option<Hit>, OpenError> {
+        for index in &self.index {
+            let mut relative = folder.to_vec();
+            if !relative.is_empty() {
+                relative.push(b'/');
+            }
+            relative.extend_from_slice(index.as_bytes());
+            if let Some(Place::File(hit)) = self.try_place(root, &relative, notes)? {
+                return Ok(Some(hit));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What stands at a path; what does not is noted.
+    fn try_place(&self, root: &OwnedFd, relative: &[u8], notes: &Notes) -> Result<Option<Place>, OpenError> {
+        let error = match self.look_up(root, relative) {
+            Ok(place) => return Ok(Some(place)),
+            Err(error) => error,
+        };
+        let name = self.root.path().join(String::from_utf8_lossy(relative).as_ref());
+        notes.add_tried(format!("file `{}`: {error}", name.display()));
+        match error {
+            OpenError::Missing | OpenError::NoRoot | OpenError::Outside => Ok(None),
+            OpenError::Forbidden | OpenError::System(_) => Err(error),
+        }
+    }
+
+    /// What stands at a path: from memory when the file is unchanged, opened otherwise.
+    fn look_up(&self, root: &OwnedFd, relative: &[u8]) -> Result<Place, OpenError> {
+        if let Some(entry) = self.cache.get(relative) {
+            if root::look(root, relative) == Some(entry.meta) {
+                let meta = entry.meta;
+                return Ok(Place::File(Hit { relative: relative.to_vec(), meta, source: Source::Kept(entry) }));
+            }
+            self.cache.forget(relative);
+        }
+        let (file, meta) = root::open(root, relative)?;
+        match meta.kind {
+            Kind::File => Ok(Place::File(Hit { relative: relative.to_vec(), meta, source: Source::Open(file) })),
+            Kind::Folder => Ok(Place::Folder),
+            Kind::Other => Err(OpenError::Missing),
+        }
+    }
+
+    /// Sends a file in the form that suits the request.
+    async fn send(&self, hit: Hit, exchange: &Exchange) -> Result<Answer, Fault> {
+        let kind = kinds::of(&hit.relative);
+        let wanted = if kind.is_compressible { coding::wanted(&exchange.headers) } else { Vec::new() };
+        let mut representation = Representation {
+            meta: hit.meta,
+            content_type: kind.content_type,
+            coding: Coding::Identity,
+            varies: kind.is_compressible,
+            is_revalidated: self.disclosure == Disclosure::Developer,
+        };
+        if let Some((coding, sibling)) = self.sibling(&hit, &wanted) {
+            representation.coding = coding;
+            representation.meta = sibling.meta;
+            return self.send_plain(&representation, sibling, exchange).await;
+        }
+        let is_worth_it = hit.meta.size >= COMPRESSED_BYTES && !exchange.headers.contains_key(RANGE);
+        match wanted.first().filter(|_| is_worth_it) {
+            Some(coding) => {
+                representation.coding = *coding;
+                self.send_encoded(&representation, hit, exchange).await
+            }
+            None => self.send_plain(&representation, hit, exchange).await,
+        }
+    }
+
+    /// A precompressed file beside the file, when it is no older.
+    fn sibling(&self, hit: &Hit, wanted: &[Coding]) -> Option<(Coding, Hit)> {
+        let root = if wanted.is_empty() { return None } else { self.root.descriptor().ok()? };
+        wanted.iter().find_map(|coding| {
+            let mut relative = hit.relative.clone();
+            relative.extend_from_slice(coding::suffix(*coding));
+            match self.look_up(&root, &relative) {
+                Ok(Place::File(sibling)) if sibling.meta.is_as_new_as(&hit.meta) => Some((*coding, sibling)),
+                _ => None,
+            }
+        })
+    }
+
+    async fn send_plain(&self, form: &Representation, hit: Hit, exchange: &Exchange) -> Result<Answer, Fault> {
+        match form.judge(&exchange.method, &exchange.headers, true) {
+            Verdict::Short(answer) => Ok(answer),
+            Verdict::Whole(head) => Ok(form.whole(head, self.bits(hit).await?)),
+            Verdict::Ranges(head, ranges) => Ok(form.partial(head, &ranges, self.bits(hit).await?)),
+        }
+    }
+
+    async fn send_encoded(&self, form: &Representation, hit: Hit, exchange: &Exchange) -> Result<Answer, Fault> {
+        let head = match form.judge(&exchange.method, &exchange.headers, false) {
+            Verdict::Short(answer) => return Ok(answer),
+            Verdict::Whole(head) | Verdict::Ranges(head, _) => head,
+        };
+        let failed = |error| read::fault("it could not be compressed").caused_by(error);
+        let (relative, size) = (hit.relative.clone(), hit.meta.size);
+        let content = match self.load(hit).await? {
+            Loaded::Kept(entry) => {
+                let encoded = match entry.encoded(form.coding) {
+                    Some(encoded) => encoded,
+                    None => {
+                        let encoded = compress::whole(entry.content.clone(), form.coding).await.map_err(failed)?;
+                        self.cache.put_encoded(&relative, &entry, form.coding, encoded.clone());
+                        encoded
+                    }
+                };
+                return Ok(form.whole(head, Bits::Memory(encoded)));
+            }
+            Loaded::Bits(bits) => bits,
+        };
+        match content {
+            Bits::Memory(bytes) => {
+                let encoded = compress::whole(bytes, form.coding).await.map_err(failed)?;
+                Ok(form.whole(head, Bits::Memory(encoded)))
+            }
+            Bits::File(file) => {
+                let body = compress::EncodedBody::new(file, size, form.coding).map_err(failed)?;
+                Ok(Answer::new(head, Body::stream(body)))
+            }
+        }
+    }
+
+    async fn bits(&self, hit: Hit) -> Result<Bits, Fault> {
+        Ok(match self.load(hit).await? {
+            Loaded::Kept(entry) => Bits::Memory(entry.content.clone()),
+            Loaded::Bits(bits) => bits,
+        })
+    }
+
+    /// Brings a small file into memory, and into the cache if it rests; others stay where they are.
+    async fn load(&self, hit: Hit) -> Result<Loaded, Fault> {
+        let file = match hit.source {
+            Source::Kept(entry) => return Ok(Loaded::Kept(entry)),
+            Source::Open(file) => file,
+        };
+        if hit.meta.size > cache::ENTRY_BYTES {
+            return Ok(Loaded::Bits(Bits::File(file)));
+        }
+        let content: Bytes = match read::small(&file, hit.meta.size).await? {
+            Some(content) => content,
+            None => return Err(read::fault("it became shorter while it was read")),
+        };
+        if hit.meta.is_settled() {
+            return Ok(Loaded::Kept(self.cache.put(&hit.relative, hit.meta, content)));
+        }
+        Ok(Loaded::Bits(Bits::Memory(content)))
+    }
+
+    /// Sends the client from a folder's name to the folder, with the query. Temporary for developers, whose browsers
+    /// would remember a permanent one long after the folder is gone.
+    fn add_slash(&self, exchange: &Exchange) -> Option<Answer> {
+        let status = match self.disclosure {
+            Disclosure::Developer => StatusCode::FOUND,
+            Disclosure::Public => StatusCode::MOVED_PERMANENTLY,
+        };
+        let query = exchange.query().map(|query| format!("?{query}")).unwrap_or_default();
+        redirects::to(status, &format!("{}/{query}", exchange.path()))
+    }
+
+    fn fault(&self, fault: &Fault, exchange: &Exchange, notes: &Notes) -> Answer {
+        notes.set_handler(Handler::Page);
+        notes.set_fault(fault.chain());
+        let url = format!("{}://{}{}", exchange.scheme.as_str(), exchange.authority, exchange.target);
+        let attempted = Attempted { method: &exchange.method, url: &url, tried: &notes.tried() };
+        faults::fault(fault, &attempted, Form::wanted(&exchange.headers), self.disclosure)
+    }
+}
+
+/// A file's content, as far as it was brought into memory.
+enum Loaded {
+    Kept(Rc<Entry>),
+    Bits(Bits),
+}
+
+/// Whether a person goes to a page: what the browser says of it, or else that HTML is asked for by name.
+///
+/// Source: Fetch metadata, `Sec-Fetch-Mode`.
+fn is_navigation(exchange: &Exchange) -> bool {
+    if !matches!(exchange.method, Method::GET | Method::HEAD) || exchange.upgrade.is_some() {
+        return false;
+    }
+    match exchange.headers.get("sec-fetch-mode") {
+        Some(mode) => mode == "navigate",
+        None => exchange.headers.contains_key(ACCEPT) && Form::wanted(&exchange.headers) == Form::Html,
+    }
+}
+
+fn options() -> Answer {
+    let mut head = Head::new(StatusCode::NO_CONTENT);
+    head.headers.insert(ALLOW, HeaderValue::from_static(ALLOWED));
+    Answer::new(head, Body::empty())
+}

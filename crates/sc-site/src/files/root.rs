@@ -1,0 +1,189 @@
+//! The folder that files come from: opened once, noticed when it is replaced, and never left.
+//!
+//! Every file is opened by `openat2` below the folder's descriptor with `RESOLVE_BENEATH`, so the kernel itself refuses
+//! `..` and symlinks that lead out; symlinks that stay inside are followed. Before each use the folder's path is looked up
+//! again (one `stat`), because builds replace whole folders (`rm -rf dist`, a swapped `current` link) and an old
+//! descriptor would go on serving the old tree.
+
+use std::cell::RefCell;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+/// A folder.
+#[derive(Debug)]
+pub(crate) struct Root {
+    path: PathBuf,
+    open: RefCell<Option<(Identity, Rc<OwnedFd>)>>,
+}
+
+/// Why a file cannot be had.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum OpenError {
+    /// Nothing has this name.
+    #[error("no such file")]
+    Missing,
+    /// The root folder itself is not there.
+    #[error("the root folder does not exist")]
+    NoRoot,
+    /// A symlink leads out of the root, or in a circle.
+    #[error("a symbolic link leads out of the root folder")]
+    Outside,
+    /// It may not be read.
+    #[error("the server may not read it")]
+    Forbidden,
+    /// The system failed us.
+    #[error("{0}")]
+    System(Errno),
+}
+
+impl OpenError {
+    fn from_errno(errno: Errno) -> Self {
+        match errno {
+            Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::INVAL | Errno::NXIO | Errno::NODEV => OpenError::Missing,
+            Errno::XDEV | Errno::LOOP => OpenError::Outside,
+            Errno::ACCESS | Errno::PERM => OpenError::Forbidden,
+            other => OpenError::System(other),
+        }
+    }
+}
+
+/// What tells one file from all others.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+/// What kind of thing was found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    File,
+    Folder,
+    /// A socket, pipe or device: never served.
+    Other,
+}
+
+/// What is known of a file; equal only while the file has not changed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Meta {
+    identity: Identity,
+    pub(crate) kind: Kind,
+    pub(crate) size: u64,
+    modified: (i64, u32),
+    changed: (i64, u32),
+}
+
+impl Meta {
+    fn of(stat: &Stat) -> Self {
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Folder,
+            _ => Kind::Other,
+        };
+        let nanos = |nanos: u64| u32::try_from(nanos).unwrap_or(0);
+        Meta {
+            identity: Identity { device: stat.st_dev, inode: stat.st_ino },
+            kind,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            modified: (stat.st_mtime, nanos(stat.st_mtime_nsec)),
+            changed: (stat.st_ctime, nanos(stat.st_ctime_nsec)),
+        }
+    }
+
+    /// When the content changed last.
+    pub(crate) fn modified(&self) -> SystemTime {
+        let (seconds, nanos) = self.modified;
+        let whole = Duration::from_secs(seconds.unsigned_abs());
+        let base = if seconds < 0 { SystemTime::UNIX_EPOCH.checked_sub(whole) } else { SystemTime::UNIX_EPOCH.checked_add(whole) };
+        base.and_then(|base| base.checked_add(Duration::from_nanos(nanos.into()))).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
+    /// A number that differs when size, time (to the nanosecond) or inode differ; the same on every run.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        use crate::random::mix;
+        let (seconds, nanos) = self.modified;
+        let time = mix(seconds.cast_unsigned()) ^ u64::from(nanos);
+        mix(mix(mix(time).wrapping_add(self.size)).wrapping_add(self.identity.inode))
+    }
+
+    /// Whether the content is as new as another's, or newer.
+    pub(crate) fn is_as_new_as(&self, other: &Meta) -> bool {
+        self.modified >= other.modified
+    }
+
+    /// Whether the file rests: its last change lies so far back that another one would show in its times.
+    ///
+    /// Older kernels stamp files only at clock ticks, at most 10 ms apart; two changes within one tick look alike.
+    pub(crate) fn is_settled(&self) -> bool {
+        const TICKS: i128 = 20_000_000;
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        let last = self.modified.max(self.changed);
+        nanos(now.tv_sec, now.tv_nsec) - nanos(last.0, last.1.into()) > TICKS
+    }
+}
+
+impl Root {
+    /// A folder that need not be there yet.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Root { path, open: RefCell::new(None) }
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder that stands at the path now.
+    ///
+    /// Errors: [`OpenError::NoRoot`] when none does.
+    pub(crate) fn descriptor(&self) -> Result<Rc<OwnedFd>, OpenError> {
+        let no_root = |errno| match OpenError::from_errno(errno) {
+            OpenError::Missing => OpenError::NoRoot,
+            other => other,
+        };
+        let stat = rustix::fs::stat(&self.path).map_err(no_root)?;
+        let identity = Meta::of(&stat).identity;
+        if let Some((known, fd)) = &*self.open.borrow()
+            && *known == identity
+        {
+            return Ok(fd.clone());
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = Rc::new(rustix::fs::open(&self.path, flags, Mode::empty()).map_err(no_root)?);
+        let identity = Meta::of(&rustix::fs::fstat(&*fd).map_err(no_root)?).identity;
+        *self.open.borrow_mut() = Some((identity, fd.clone()));
+        Ok(fd)
+    }
+}
+
+/// Opens what stands at a path below a root; the empty path is the root itself.
+pub(crate) fn open(root: &OwnedFd, relative: &[u8]) -> Result<(Arc<OwnedFd>, Meta), OpenError> {
+    // NONBLOCK keeps a pipe from blocking us, NOCTTY a terminal from becoming ours; both are refused afterwards.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let relative = if relative.is_empty() { b"." } else { relative };
+    let mut tries = 0;
+    let fd = loop {
+        match rustix::fs::openat2(root, relative, flags, Mode::empty(), resolve) {
+            // A rename during the walk: the kernel asks to try again (openat2(2), EAGAIN).
+            Err(Errno::AGAIN) if tries < 8 => tries += 1,
+            Err(Errno::INTR) => {}
+            result => break result.map_err(OpenError::from_errno)?,
+        }
+    };
+    let meta = Meta::of(&rustix::fs::fstat(&fd).map_err(OpenError::from_errno)?);
+    Ok((Arc::new(fd), meta))
+}
+
+/// What stands at a path now, wherever its symlinks lead: good only for asking whether a known file is unchanged.
+pub(crate) fn look(root: &OwnedFd, relative: &[u8]) -> Option<Meta> {
+    let stat = rustix::fs::statat(root, relative, AtFlags::empty()).ok()?;
+    Some(Meta::of(&stat))
+}

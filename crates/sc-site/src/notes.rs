@@ -1,0 +1,164 @@
+//! What happened to an exchange on its way through a site, kept for the record of it.
+//!
+//! The caller makes the [`Notes`] and keeps them, so that they can be read however the exchange ends, also when it was
+//! cancelled in mid-air. Nothing here is shown to a client; pages are made in [`crate::pages`].
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::time::Duration;
+
+/// What produced the response.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Handler {
+    /// Nothing yet.
+    #[default]
+    None,
+    /// A file of the site's root folder.
+    File,
+    /// The site's application.
+    Proxy,
+    /// A configured redirect, or the one that adds a slash to a folder's address.
+    Redirect,
+    /// One of our own pages.
+    Page,
+}
+
+impl Handler {
+    /// A stable word for log lines and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Handler::None => "none",
+            Handler::File => "file",
+            Handler::Proxy => "proxy",
+            Handler::Redirect => "redirect",
+            Handler::Page => "page",
+        }
+    }
+}
+
+/// How many steps are kept; further ones are dropped.
+const STEPS: usize = 16;
+
+/// What happened, for the record of one exchange.
+#[derive(Clone, Default)]
+pub struct Notes {
+    site: RefCell<Option<Box<str>>>,
+    handler: Cell<Handler>,
+    upstream: RefCell<Option<Box<str>>>,
+    tried: RefCell<Vec<String>>,
+    fault: RefCell<Option<String>>,
+    retries: Cell<u32>,
+    is_reused: Cell<bool>,
+    first_byte: Cell<Option<Duration>>,
+}
+
+impl Notes {
+    /// The name of the site that answered, as configured.
+    pub fn site(&self) -> Option<Box<str>> {
+        self.site.borrow().clone()
+    }
+
+    /// What produced the response.
+    pub fn handler(&self) -> Handler {
+        self.handler.get()
+    }
+
+    /// The address of the application that answered, or was tried last.
+    pub fn upstream(&self) -> Option<Box<str>> {
+        self.upstream.borrow().clone()
+    }
+
+    /// What was tried, in order, in words: files that were looked for, addresses that were dialled.
+    pub fn tried(&self) -> Vec<String> {
+        self.tried.borrow().clone()
+    }
+
+    /// What went wrong, with all its causes, when something did.
+    pub fn fault(&self) -> Option<String> {
+        self.fault.borrow().clone()
+    }
+
+    /// How often the request was sent again.
+    pub fn retries(&self) -> u32 {
+        self.retries.get()
+    }
+
+    /// Whether the connection to the application had carried an exchange before.
+    pub fn is_reused(&self) -> bool {
+        self.is_reused.get()
+    }
+
+    /// From handing the request to a connection until the application's response head.
+    pub fn first_byte(&self) -> Option<Duration> {
+        self.first_byte.get()
+    }
+
+    /// What there is to say, as names and values for a log line.
+    pub fn fields(&self) -> Vec<(&'static str, String)> {
+        let mut fields = Vec::new();
+        let mut put = |name, value: Option<String>| fields.extend(value.map(|value| (name, value)));
+        put("site", self.site().map(String::from));
+        put("handler", (self.handler() != Handler::None).then(|| self.handler().as_str().to_owned()));
+        put("upstream", self.upstream().map(String::from));
+        put("retries", (self.retries() > 0).then(|| self.retries().to_string()));
+        put("first_byte_us", self.first_byte().map(|after| after.as_micros().to_string()));
+        put("fault", self.fault());
+        fields
+    }
+
+    /// Notes the site.
+    pub(crate) fn set_site(&self, name: &str) {
+        *self.site.borrow_mut() = Some(name.into());
+    }
+
+    /// Notes what produces the response.
+    pub(crate) fn set_handler(&self, handler: Handler) {
+        self.handler.set(handler);
+    }
+
+    /// Notes the application's address.
+    pub(crate) fn set_upstream(&self, address: &str) {
+        *self.upstream.borrow_mut() = Some(address.into());
+    }
+
+    /// Notes one more step.
+    pub(crate) fn add_tried(&self, step: impl Into<String>) {
+        let mut tried = self.tried.borrow_mut();
+        if tried.len() < STEPS {
+            tried.push(step.into());
+        }
+    }
+
+    /// Notes what went wrong, in one line.
+    pub fn set_fault(&self, chain: impl Into<String>) {
+        *self.fault.borrow_mut() = Some(chain.into());
+    }
+
+    /// Notes that the request is sent once more.
+    pub(crate) fn add_retry(&self) {
+        self.retries.set(self.retries.get().saturating_add(1));
+    }
+
+    /// Notes whether the connection was used before.
+    pub(crate) fn set_reused(&self, is_reused: bool) {
+        self.is_reused.set(is_reused);
+    }
+
+    /// Notes how long the application took to answer.
+    pub(crate) fn set_first_byte(&self, after: Duration) {
+        self.first_byte.set(Some(after));
+    }
+}
+
+impl fmt::Debug for Notes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notes")
+            .field("site", &self.site())
+            .field("handler", &self.handler())
+            .field("upstream", &self.upstream())
+            .field("tried", &self.tried())
+            .field("fault", &self.fault())
+            .field("retries", &self.retries())
+            .finish_non_exhaustive()
+    }
+}

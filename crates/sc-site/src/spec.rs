@@ -1,0 +1,171 @@
+//! What a site is made of, as the mode that runs it says: plain values, nothing opened or checked yet.
+//!
+//! [`crate::Sites::compile`] turns them into something that answers. Nothing here knows the configuration file.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sc_net::UpstreamAddr;
+use sc_tls::ClientTrust;
+
+use crate::NamePattern;
+
+/// One site.
+#[derive(Clone, Debug)]
+pub struct SiteSpec {
+    /// The name or wildcard it answers for.
+    pub name: NamePattern,
+    /// Who may reach it.
+    pub audience: Audience,
+    /// The folder of its files, when it has one.
+    pub root: Option<FilesSpec>,
+    /// Its application, when it has one.
+    pub upstream: Option<UpstreamSpec>,
+    /// Fields that are set on every answer, replacing what stands there. A name that comes twice gets both values.
+    pub headers: Vec<(String, String)>,
+    /// Redirects, first match wins; looked at before files and application.
+    pub redirects: Vec<RedirectSpec>,
+}
+
+impl SiteSpec {
+    /// A site for everybody that has nothing yet.
+    pub fn new(name: NamePattern) -> Self {
+        SiteSpec { name, audience: Audience::Public, root: None, upstream: None, headers: Vec::new(), redirects: Vec::new() }
+    }
+}
+
+/// Who may reach a site.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Audience {
+    /// Everybody who reaches a listener.
+    #[default]
+    Public,
+    /// Only people inside the little network; listeners towards others must not show it.
+    Network,
+}
+
+/// How much of what went wrong is shown to whoever asks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Disclosure {
+    /// Everything that helps to find the fault.
+    Developer,
+    /// The status and nothing else.
+    Public,
+}
+
+/// A folder of files.
+#[derive(Clone, Debug)]
+pub struct FilesSpec {
+    /// The folder. It may be missing, replaced or renamed while we serve: it is looked up again when it changes.
+    pub dir: PathBuf,
+    /// Whether navigations that match nothing get `/index.html`.
+    pub is_spa: bool,
+    /// Names that stand for their folder, in order of preference.
+    pub index: Vec<String>,
+}
+
+impl FilesSpec {
+    /// A folder with `index.html` as its index and no SPA rule.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        FilesSpec { dir: dir.into(), is_spa: false, index: vec!["index.html".to_owned()] }
+    }
+}
+
+/// An application.
+#[derive(Clone, Debug)]
+pub struct UpstreamSpec {
+    /// Where it listens; at least one.
+    pub addrs: Vec<UpstreamAddr>,
+    /// How it is spoken to.
+    pub protocol: UpstreamProtocol,
+    /// Whose certificates are accepted from it ([`UpstreamProtocol::Https`] only).
+    pub trust: ClientTrust,
+    /// The name its certificate must have; by default the name in its address, or else the name that was asked for.
+    pub server_name: Option<String>,
+    /// Time limits.
+    pub timeouts: Timeouts,
+    /// How many connections are held.
+    pub pool: PoolSpec,
+    /// Whether its 5xx answers are passed on as they are even where [`Disclosure::Public`] holds.
+    pub discloses_errors: bool,
+}
+
+impl UpstreamSpec {
+    /// An HTTP/1.1 application at one address, with default limits.
+    pub fn new(addr: UpstreamAddr) -> Self {
+        UpstreamSpec {
+            addrs: vec![addr],
+            protocol: UpstreamProtocol::Http,
+            trust: ClientTrust::Platform,
+            server_name: None,
+            timeouts: Timeouts::default(),
+            pool: PoolSpec::default(),
+            discloses_errors: false,
+        }
+    }
+}
+
+/// How an application is spoken to.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http,
+    /// TLS, with HTTP/2 or HTTP/1.1 as ALPN decides.
+    Https,
+    /// HTTP/2 without TLS, by prior knowledge (RFC 9113 §3.3).
+    H2c,
+}
+
+/// Time limits towards an application.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For a connection, TLS included. Local applications accept at once or not at all.
+    pub connect: Duration,
+    /// For a free connection when all are in use.
+    pub queue: Duration,
+    /// From the whole request to the head of the response; long, because people stop applications in debuggers.
+    pub first_byte: Duration,
+    /// Longest pause within a response body or tunnel; an hour, because event streams and websockets are silent for long.
+    pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts {
+            connect: Duration::from_secs(5),
+            queue: Duration::from_secs(10),
+            first_byte: Duration::from_secs(300),
+            idle: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// How many connections to one address of an application are held.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolSpec {
+    /// Exchanges at a time; further ones wait ([`Timeouts::queue`]). 256 is above what browsers of a team ask at once.
+    pub busy: usize,
+    /// Idle connections that are kept.
+    pub idle: usize,
+    /// How long an idle connection is kept. Below the 5 s after which Node closes them, so that the two seldom meet.
+    pub idle_time: Duration,
+}
+
+impl Default for PoolSpec {
+    fn default() -> Self {
+        PoolSpec { busy: 256, idle: 32, idle_time: Duration::from_secs(4) }
+    }
+}
+
+/// One redirect.
+#[derive(Clone, Debug)]
+pub struct RedirectSpec {
+    /// The path that is moved: `/old` alone, or `/old/*` with everything below it.
+    pub from: String,
+    /// Where to: a path or a whole URL. After `/old/*` a trailing `*` stands for the rest of the path.
+    /// The query goes along unless there is one here.
+    pub to: String,
+    /// 301, 302, 303, 307 or 308.
+    pub status: u16,
+}
