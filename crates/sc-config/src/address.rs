@@ -255,7 +255,11 @@ impl FromStr for Address {
 
 fn unix(text: &str, path: &str) -> Result<Address, AddressError> {
     let fits = !path.is_empty() && path.len() <= UNIX_PATH_MAX_BYTES && !path.chars().any(char::is_control);
-    if fits { Ok(Address::Unix(PathBuf::from(path))) } else { Err(AddressError::UnixPath(text.to_owned())) }
+    if fits {
+        Ok(Address::Unix(PathBuf::from(path)))
+    } else {
+        Err(AddressError::UnixPath(text.to_owned()))
+    }
 }
 
 fn other_kind(text: &str, kind: &str, rest: &str) -> Result<Address, AddressError> {
@@ -314,7 +318,9 @@ fn bracketed(text: &str) -> Result<Address, AddressError> {
     match rest.strip_prefix(':') {
         Some(digits) => {
             port(digits)?;
-            text.parse().map(Address::Tcp).map_err(|_| AddressError::Ipv6(format!("[{host}]")))
+            text.parse()
+                .map(Address::Tcp)
+                .map_err(|_| AddressError::Ipv6(format!("[{host}]")))
         }
         None => Err(AddressError::NoPort(text.to_owned())),
     }
@@ -336,7 +342,11 @@ fn name_and_port(host: &str, digits: &str) -> Result<Address, AddressError> {
 
 fn port(digits: &str) -> Result<u16, AddressError> {
     let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-    if plain { digits.parse().map_err(|_| AddressError::Port(digits.to_owned())) } else { Err(AddressError::Port(digits.to_owned())) }
+    if plain {
+        digits.parse().map_err(|_| AddressError::Port(digits.to_owned()))
+    } else {
+        Err(AddressError::Port(digits.to_owned()))
+    }
 }
 
 #[cfg(test)]
@@ -383,7 +393,10 @@ mod tests {
             ("ho st:80", "`ho st:80` has blanks or control characters in it"),
             ("-bad-:80", "`-bad-` is not a host name"),
             ("*:443", "`*:443` does not say which addresses"),
-            ("http://localhost:80/", "`http://localhost:80/` is a URL, not an address"),
+            (
+                "http://localhost:80/",
+                "`http://localhost:80/` is a URL, not an address",
+            ),
             ("ftp://x", "`ftp://x` is not a kind of address"),
             ("lookup(x)80", "`lookup(x)80` is not of the form `lookup(host):port`"),
             ("unix://", "`unix://` has no path that fits a unix socket"),
@@ -413,7 +426,10 @@ mod tests {
     #[test]
     fn hints_are_ready_to_use() {
         let hint = |text: &str| text.parse::<Address>().unwrap_err().hint();
-        assert_eq!(hint("::1:80"), "put the IPv6 address in brackets and add the port, as in `[::1:80]:8000`");
+        assert_eq!(
+            hint("::1:80"),
+            "put the IPv6 address in brackets and add the port, as in `[::1:80]:8000`"
+        );
         assert_eq!(hint("127.0.0.1 : 80"), "write `127.0.0.1:80`");
         assert!(hint("http://localhost:8000/x").starts_with("write `localhost:8000`;"));
         assert!(hint("https://example.com").starts_with("write `example.com:443`;"));

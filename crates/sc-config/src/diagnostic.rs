@@ -60,17 +60,26 @@ impl Diagnostic {
 
     /// A warning without a place.
     pub fn warning(message: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, ..Self::error(message) }
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(message)
+        }
     }
 
     /// Says where.
     pub fn at(self, place: Place) -> Self {
-        Self { place: Some(place), ..self }
+        Self {
+            place: Some(place),
+            ..self
+        }
     }
 
     /// Puts words beside the carets.
     pub fn label(self, label: impl Into<String>) -> Self {
-        Self { label: Some(label.into()), ..self }
+        Self {
+            label: Some(label.into()),
+            ..self
+        }
     }
 
     /// Adds another place.
@@ -81,12 +90,18 @@ impl Diagnostic {
 
     /// Says why.
     pub fn why(self, why: impl Into<String>) -> Self {
-        Self { why: Some(why.into()), ..self }
+        Self {
+            why: Some(why.into()),
+            ..self
+        }
     }
 
     /// Says what to try.
     pub fn hint(self, hint: impl Into<String>) -> Self {
-        Self { hint: Some(hint.into()), ..self }
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
     }
 
     /// Says what to try, if anything.
@@ -106,7 +121,13 @@ pub fn render(diagnostic: &Diagnostic, colour: bool) -> String {
         Severity::Error => Tone::Error,
         Severity::Warning => Tone::Warning,
     };
-    wrapped(&mut out, &paint, tone, &format!("{}: ", diagnostic.severity.word()), &diagnostic.message);
+    wrapped(
+        &mut out,
+        &paint,
+        tone,
+        &format!("{}: ", diagnostic.severity.word()),
+        &diagnostic.message,
+    );
     if let Some(place) = &diagnostic.place {
         excerpt(&mut out, &paint, tone, place, diagnostic.label.as_deref());
     }
@@ -124,7 +145,11 @@ pub fn render(diagnostic: &Diagnostic, colour: bool) -> String {
 
 /// Renders several diagnostics with an empty line between them.
 pub fn render_all(diagnostics: &[Diagnostic], colour: bool) -> String {
-    diagnostics.iter().map(|diagnostic| render(diagnostic, colour)).collect::<Vec<_>>().join("\n")
+    diagnostics
+        .iter()
+        .map(|diagnostic| render(diagnostic, colour))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[derive(Clone, Copy)]
@@ -226,7 +251,11 @@ impl Window {
         let start = place.column.saturating_sub(1).min(line.len());
         let end = start.saturating_add(place.length.max(1)).min(line.len().max(start + 1));
         let columns = |from: usize, to: usize| {
-            line.get(from..to.min(line.len())).unwrap_or_default().iter().map(|c| c.width().unwrap_or(0)).sum::<usize>()
+            line.get(from..to.min(line.len()))
+                .unwrap_or_default()
+                .iter()
+                .map(|c| c.width().unwrap_or(0))
+                .sum::<usize>()
         };
         // Cut at the front only when the marked part would otherwise not be seen, leaving a little before it.
         let mut first = 0;
@@ -255,7 +284,11 @@ impl Window {
 fn harmless(text: &str) -> String {
     let shown = |c: char| match c {
         '\t' => ' ',
-        c if c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}') => '\u{fffd}',
+        c if c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}') =>
+        {
+            '\u{fffd}'
+        }
         c => c,
     };
     text.chars().map(shown).collect()

@@ -26,13 +26,21 @@ impl Found {
     pub fn file(path: &Path) -> Self {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.map_or_else(|| PathBuf::from("."), Path::to_owned);
-        Self { path: Some(path.to_owned()), folder, shown: path.to_owned() }
+        Self {
+            path: Some(path.to_owned()),
+            folder,
+            shown: path.to_owned(),
+        }
     }
 
     /// Every path whose change can change the settings: the file, and the local one whether it exists or not.
     pub fn watched(&self) -> Vec<PathBuf> {
         let names: &[&str] = if self.path.is_some() { &LOCAL_NAMES } else { &FILE_NAMES };
-        self.path.iter().cloned().chain(names.iter().map(|name| self.folder.join(name))).collect()
+        self.path
+            .iter()
+            .cloned()
+            .chain(names.iter().map(|name| self.folder.join(name)))
+            .collect()
     }
 }
 
@@ -44,7 +52,10 @@ pub fn discover(start: &Path, explicit: Option<&Path>) -> Found {
     if let Some(explicit) = explicit {
         let path = start.join(explicit);
         if !path.is_dir() {
-            return Found { shown: explicit.to_owned(), ..Found::file(&path) };
+            return Found {
+                shown: explicit.to_owned(),
+                ..Found::file(&path)
+            };
         }
         return in_folder(&path, explicit).unwrap_or_else(|| nothing(&path));
     }
@@ -60,15 +71,26 @@ pub fn discover(start: &Path, explicit: Option<&Path>) -> Found {
 
 fn in_folder(folder: &Path, shown: &Path) -> Option<Found> {
     let name = FILE_NAMES.into_iter().find(|name| folder.join(name).is_file())?;
-    Some(Found { path: Some(folder.join(name)), folder: folder.to_owned(), shown: shown.join(name) })
+    Some(Found {
+        path: Some(folder.join(name)),
+        folder: folder.to_owned(),
+        shown: shown.join(name),
+    })
 }
 
 fn nothing(folder: &Path) -> Found {
-    Found { path: None, folder: folder.to_owned(), shown: PathBuf::from(FILE_NAMES[0]) }
+    Found {
+        path: None,
+        folder: folder.to_owned(),
+        shown: PathBuf::from(FILE_NAMES[0]),
+    }
 }
 
 /// `start` and its parents, as far as the root of the repository; only `start` where there is no repository.
 pub(crate) fn upwards(start: &Path) -> impl Iterator<Item = &Path> {
-    let depth = start.ancestors().position(|folder| folder.join(".git").exists()).unwrap_or(0);
+    let depth = start
+        .ancestors()
+        .position(|folder| folder.join(".git").exists())
+        .unwrap_or(0);
     start.ancestors().take(depth + 1)
 }

@@ -95,15 +95,22 @@ impl Instance {
     pub fn write(&self, scratch: &Path) -> Result<(), InstanceError> {
         let path = scratch.join(FILE_NAME);
         let beside = scratch.join(format!("{FILE_NAME}.{}", std::process::id()));
-        let failed = |source| InstanceError::Write { path: path.clone(), source };
+        let failed = |source| InstanceError::Write {
+            path: path.clone(),
+            source,
+        };
         let mut text = serde_json::to_vec_pretty(self).map_err(|error| failed(io::Error::other(error)))?;
         text.push(b'\n');
         match fs::remove_file(&beside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside).map_err(failed)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&beside)
+            .map_err(failed)?;
         let written = file.write_all(&text).and_then(|()| fs::rename(&beside, &path));
         written.map_err(|error| {
             drop(fs::remove_file(&beside));

@@ -109,7 +109,9 @@ impl NamePattern {
         if !self.wildcard {
             return host.eq_ignore_ascii_case(&self.name);
         }
-        let Some(cut) = host.len().checked_sub(self.name.len() + 1).filter(|cut| *cut > 0) else { return false };
+        let Some(cut) = host.len().checked_sub(self.name.len() + 1).filter(|cut| *cut > 0) else {
+            return false;
+        };
         match (host.get(..cut), host.get(cut..cut + 1), host.get(cut + 1..)) {
             (Some(_), Some("."), Some(tail)) => tail.eq_ignore_ascii_case(&self.name),
             _ => false,
@@ -139,7 +141,12 @@ impl FromStr for NamePattern {
         if text.contains("://") {
             return Err(NameError::Url(own()));
         }
-        if bare.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok() {
+        if bare
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<IpAddr>()
+            .is_ok()
+        {
             return Err(NameError::Address(own()));
         }
         if name.contains('*') {
@@ -211,7 +218,12 @@ pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
     let wrong = wrong.to_lowercase().replace('_', "-");
     let distance = |name: &str| strsim::damerau_levenshtein(&wrong, &name.to_lowercase());
     let limit = (wrong.chars().count() / 3).max(1);
-    known.into_iter().map(|name| (distance(name), name)).filter(|(d, _)| *d <= limit).min().map(|(_, name)| name)
+    known
+        .into_iter()
+        .map(|name| (distance(name), name))
+        .filter(|(d, _)| *d <= limit)
+        .min()
+        .map(|(_, name)| name)
 }
 
 #[cfg(test)]
@@ -244,7 +256,10 @@ mod tests {
             ("x.example/shop", "`x.example/shop` has a path in it"),
             ("127.0.0.1", "`127.0.0.1` is an address, not a name"),
             ("[::1]", "`[::1]` is an address, not a name"),
-            ("x.123", "browsers take `x.123` for an address, because its last part is a number"),
+            (
+                "x.123",
+                "browsers take `x.123` for an address, because its last part is a number",
+            ),
             ("*", "`*` has its `*` in the wrong place"),
             ("*x.example", "`*x.example` has its `*` in the wrong place"),
             ("www.*.example", "`www.*.example` has its `*` in the wrong place"),

@@ -39,7 +39,9 @@ impl NetworkError {
     /// Says what to write instead.
     pub fn hint(&self) -> String {
         match self {
-            Self::Address(_) => "write an address or a network, as in `192.168.1.7` or `10.0.0.0/8`, without a port".into(),
+            Self::Address(_) => {
+                "write an address or a network, as in `192.168.1.7` or `10.0.0.0/8`, without a port".into()
+            }
             Self::Prefix(_) => "IPv4 has prefixes from 0 to 32, IPv6 from 0 to 128".into(),
             Self::HostBits { network, .. } => format!("write `{network}`, or the address without its prefix"),
         }
@@ -100,7 +102,11 @@ fn mask_v6(prefix: u8) -> u128 {
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.prefix == bits(self.base) { write!(f, "{}", self.base) } else { write!(f, "{}/{}", self.base, self.prefix) }
+        if self.prefix == bits(self.base) {
+            write!(f, "{}", self.base)
+        } else {
+            write!(f, "{}/{}", self.base, self.prefix)
+        }
     }
 }
 
@@ -112,7 +118,10 @@ impl FromStr for Network {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
         };
-        let inner = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+        let inner = address
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(address);
         let ip: IpAddr = inner.parse().map_err(|_| NetworkError::Address(text.to_owned()))?;
         let wrong_prefix = || NetworkError::Prefix(text.to_owned());
         let prefix = match prefix {
@@ -122,7 +131,10 @@ impl FromStr for Network {
         };
         let network = Self::new(ip, prefix).ok_or_else(wrong_prefix)?;
         if Self::new(ip, bits(ip)).is_none_or(|exact| exact.base != network.base) {
-            return Err(NetworkError::HostBits { text: text.to_owned(), network });
+            return Err(NetworkError::HostBits {
+                text: text.to_owned(),
+                network,
+            });
         }
         Ok(network)
     }

@@ -7,7 +7,13 @@
 /// Shape: `proxy` is `host:port`; `exact` are host names, `below` are suffixes that begin with a dot. The three spellings
 /// of the proxy are for different browsers, best first (peers report Safari to know `SOCKS` only).
 pub fn text(proxy: &str, exact: &[String], below: &[String]) -> String {
-    let list = |names: &[String]| names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    let list = |names: &[String]| {
+        names
+            .iter()
+            .map(|name| format!("{name:?}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     format!(
         "function FindProxyForURL(url, host) {{\n  \
            var exact = [{}];\n  \
@@ -28,7 +34,11 @@ pub fn text(proxy: &str, exact: &[String], below: &[String]) -> String {
 mod tests {
     #[test]
     fn names_and_suffixes_go_to_the_proxy() {
-        let text = super::text("127.0.0.1:2006", &["www.example.com".to_owned()], &[".tenants.example.com".to_owned()]);
+        let text = super::text(
+            "127.0.0.1:2006",
+            &["www.example.com".to_owned()],
+            &[".tenants.example.com".to_owned()],
+        );
         assert!(text.contains(r#"var exact = ["www.example.com"];"#));
         assert!(text.contains(r#"var below = [".tenants.example.com"];"#));
         assert!(text.contains(r#""SOCKS5 127.0.0.1:2006; SOCKS 127.0.0.1:2006; PROXY 127.0.0.1:2006""#));

@@ -99,10 +99,14 @@ impl Places {
         if !homes.home.is_absolute() {
             return Err(PlacesError::Home(homes.home.clone()));
         }
-        let folder =
-            folder.canonicalize().map_err(|source| PlacesError::Folder { path: folder.to_owned(), source })?;
+        let folder = folder.canonicalize().map_err(|source| PlacesError::Folder {
+            path: folder.to_owned(),
+            source,
+        })?;
         let state_home = absolute(homes.xdg_state_home.as_deref());
-        let state_home = state_home.unwrap_or_else(|| homes.home.join(".local/state")).join("shimmercat");
+        let state_home = state_home
+            .unwrap_or_else(|| homes.home.join(".local/state"))
+            .join("shimmercat");
         let (project, _) = project_id(&folder, DEFAULT_SCRATCH_NAME);
         let (universe, hash) = project_id(&folder, scratch_name);
         let state = state_home.join("projects").join(&universe);
@@ -113,7 +117,15 @@ impl Places {
         };
         let (runtime, control) = short_enough(runtime, &hash);
         let (scratch, profiles) = (folder.join(scratch_name), state.join("profiles"));
-        Ok(Self { folder, scratch, state, ca_dir, profiles, runtime, control })
+        Ok(Self {
+            folder,
+            scratch,
+            state,
+            ca_dir,
+            profiles,
+            runtime,
+            control,
+        })
     }
 
     /// Makes the scratch, state, CA and runtime folders, `0700`, and keeps the scratch folder out of git.
@@ -143,9 +155,22 @@ fn project_id(folder: &Path, scratch_name: &str) -> (String, String) {
         hash.update([0]);
         hash.update(scratch_name.as_bytes());
     }
-    let digest: String = hash.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    let name = folder.file_name().map_or_else(|| "root".to_owned(), |name| name.to_string_lossy().into_owned());
-    let safe = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
+    let digest: String = hash
+        .finalize()
+        .iter()
+        .take(4)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let name = folder
+        .file_name()
+        .map_or_else(|| "root".to_owned(), |name| name.to_string_lossy().into_owned());
+    let safe = |c: char| {
+        if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') {
+            c
+        } else {
+            '_'
+        }
+    };
     let name: String = name.chars().take(40).map(safe).collect();
     (format!("{name}-{digest}"), digest)
 }
@@ -166,17 +191,27 @@ fn short_enough(runtime: PathBuf, hash: &str) -> (PathBuf, PathBuf) {
 ///
 /// Errors: `Make`, `NotAFolder`, `Owner`.
 pub fn private_folder(path: &Path) -> Result<(), PlacesError> {
-    let failed = |source| PlacesError::Make { path: path.to_owned(), source };
-    DirBuilder::new().recursive(true).mode(0o700).create(path).or_else(|error| match path.symlink_metadata() {
-        Ok(_) => Ok(()),
-        Err(_) => Err(failed(error)),
-    })?;
+    let failed = |source| PlacesError::Make {
+        path: path.to_owned(),
+        source,
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .or_else(|error| match path.symlink_metadata() {
+            Ok(_) => Ok(()),
+            Err(_) => Err(failed(error)),
+        })?;
     let found = path.symlink_metadata().map_err(failed)?;
     if !found.is_dir() {
         return Err(PlacesError::NotAFolder(path.to_owned()));
     }
     if found.uid() != rustix::process::getuid().as_raw() {
-        return Err(PlacesError::Owner { path: path.to_owned(), owner: found.uid() });
+        return Err(PlacesError::Owner {
+            path: path.to_owned(),
+            owner: found.uid(),
+        });
     }
     if found.mode() & 0o077 != 0 {
         fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(failed)?;

@@ -108,9 +108,21 @@ pub struct Domain {
 impl Domain {
     /// An electric domain without any option, as `name: { root-dir: … }` gives it.
     pub fn files(name: NamePattern, root_dir: PathBuf) -> Self {
-        let kind = Kind::Electric { root_dir: Some(root_dir), index: default_index(), spa: false, consultant: None };
+        let kind = Kind::Electric {
+            root_dir: Some(root_dir),
+            index: default_index(),
+            spa: false,
+            consultant: None,
+        };
         let (headers, redirects) = (Vec::new(), Vec::new());
-        Self { name, kind, audience: Audience::Public, headers, redirects, line: 0 }
+        Self {
+            name,
+            kind,
+            audience: Audience::Public,
+            headers,
+            redirects,
+            line: 0,
+        }
     }
 
     /// The application behind it, if it has one.
@@ -207,8 +219,8 @@ pub(crate) const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Long enough for a person who stands at a breakpoint of the application.
 pub(crate) const DEFAULT_FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Websockets and event streams are silent for minutes between the heartbeats of common libraries.
-pub(crate) const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+/// Websockets and event streams may be silent for long without being dead.
+pub(crate) const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// What an application speaks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

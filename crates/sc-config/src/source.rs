@@ -21,7 +21,10 @@ impl Source {
     /// One line without its end, from 1; empty beyond the last one.
     pub fn line(&self, number: usize) -> &str {
         let index = number.saturating_sub(1);
-        self.text.split('\n').nth(index).map_or("", |line| line.strip_suffix('\r').unwrap_or(line))
+        self.text
+            .split('\n')
+            .nth(index)
+            .map_or("", |line| line.strip_suffix('\r').unwrap_or(line))
     }
 }
 

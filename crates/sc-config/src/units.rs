@@ -70,7 +70,11 @@ const TIME_MAX: f64 = 86_400.0;
 pub fn bandwidth(text: &str) -> Result<u64, UnitError> {
     let value = scaled(text, BANDWIDTH, BANDWIDTH_WORDS)?;
     if (1.0..=BANDWIDTH_MAX).contains(&value) {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was just checked")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the range was just checked"
+        )]
         return Ok(value as u64);
     }
     Err(UnitError::Range(text.to_owned()))
@@ -100,12 +104,18 @@ fn in_range(text: &str, seconds: f64, most: f64) -> Result<Duration, UnitError> 
 }
 
 fn scaled(text: &str, units: &[(&str, f64)], known: &'static str) -> Result<f64, UnitError> {
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);
     let number: f64 = digits.parse().map_err(|_| UnitError::Number(text.to_owned()))?;
     match units.iter().find(|(word, _)| *word == unit) {
         Some((_, factor)) => Ok(number * factor),
-        None => Err(UnitError::Unit { text: text.to_owned(), unit: unit.to_owned(), known }),
+        None => Err(UnitError::Unit {
+            text: text.to_owned(),
+            unit: unit.to_owned(),
+            known,
+        }),
     }
 }
 
@@ -139,7 +149,17 @@ mod tests {
         ] {
             assert_eq!(bandwidth(text).unwrap(), bytes, "{text}");
         }
-        for text in ["", "fast", "0", "7 Mbit/s", "1mbit/s", "1.2.3", "-1", "1e99MB/s", "99999999999999MB/s"] {
+        for text in [
+            "",
+            "fast",
+            "0",
+            "7 Mbit/s",
+            "1mbit/s",
+            "1.2.3",
+            "-1",
+            "1e99MB/s",
+            "99999999999999MB/s",
+        ] {
             assert!(bandwidth(text).is_err(), "{text}");
         }
     }
