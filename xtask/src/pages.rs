@@ -1,7 +1,8 @@
 //! `cargo xtask pages`: the parts of the documents that are written from the programs, so that they cannot go stale.
 //!
 //! `docs/cli.md` is the help of every command; the table of keys in `docs/configuration.md` comes from the JSON Schema
-//! that `shimmercat schema` prints. With `--check` nothing is written and a difference is an error.
+//! that `shimmercat schema` prints; the catalogue in `docs/logs.md` from the list of events in the code. With `--check`
+//! nothing is written and a difference is an error.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::shell::{self, cargo, output, run};
 
+mod events;
 mod keys;
 
 /// Columns that the help is wrapped to.
@@ -39,7 +41,11 @@ pub(crate) fn command(args: &[String]) -> Result<()> {
     let schema = output(&mut program(&programs, "shimmercat", &["schema"]))?;
     let keys = keys::table(&serde_json::from_str(&schema).context("the schema is not JSON")?)?;
     let mut stale = Vec::new();
-    for (page, text) in [("docs/cli.md", cli), ("docs/configuration.md", keys)] {
+    for (page, text) in [
+        ("docs/cli.md", cli),
+        ("docs/configuration.md", keys),
+        ("docs/logs.md", events::table()?),
+    ] {
         let file = shell::root().join(page);
         let have = fs::read_to_string(&file).with_context(|| format!("cannot read {page}"))?;
         let want = splice(&have, &text).with_context(|| format!("{page} has no generated part"))?;
