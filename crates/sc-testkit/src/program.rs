@@ -490,14 +490,15 @@ fn shown(lines: &[Line]) -> String {
     lines.iter().map(|line| format!("  {line}\n")).collect()
 }
 
-/// Whether a line is an event of ERROR level: a JSON object whose `level` says so, a line that begins with `error:`, or one
-/// with the word `ERROR` on its own.
+/// Whether a line is an event of ERROR level: a JSON object whose `severity` or `level` says so, a line that begins with
+/// `error:`, or one with the word `ERROR` on its own.
 fn is_error(text: &str) -> bool {
     let text = text.trim_start();
     if text.starts_with('{') {
         let level = serde_json::from_str::<serde_json::Value>(text).ok().and_then(|event| {
             event
-                .get("level")
+                .get("severity")
+                .or_else(|| event.get("level"))
                 .and_then(serde_json::Value::as_str)
                 .map(str::to_ascii_lowercase)
         });

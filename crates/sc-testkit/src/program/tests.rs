@@ -14,6 +14,7 @@ fn shell(script: &str) -> Launch {
 fn knows_errors_from_other_lines() {
     for line in [
         r#"{"level":"ERROR","event":"x"}"#,
+        r#"{"severity":"error","event":"internal"}"#,
         r#"{"level":"error"}"#,
         "error: no such file",
         "12:00 ERROR gone",
