@@ -188,11 +188,10 @@ async fn live(mut stream: TcpStream, request: Request) -> Result<()> {
     )?;
     stream.write_all(answer.as_bytes()).await?;
     let mut socket = WebSocketStream::from_partially_read(stream, request.rest, Role::Server, None).await;
-    while let Some(message) = socket.next().await {
-        match message? {
-            message if message.is_text() || message.is_binary() => socket.send(message).await?,
-            message if message.is_close() => break,
-            _ => {}
+    // Pings and the closing handshake are answered within `next`.
+    while let Some(Ok(message)) = socket.next().await {
+        if message.is_text() || message.is_binary() {
+            socket.send(message).await?;
         }
     }
     Ok(())

@@ -74,7 +74,7 @@ pub(crate) async fn run(keep: bool) -> Result<()> {
 
 fn next(programs: &Path, word: &str) {
     println!(
-        "{word} {} -C sample chrome https://www.example.com/",
+        "{word} {} chrome -C sample https://www.example.com/",
         programs.join("sc-tool").display()
     );
 }
