@@ -142,13 +142,12 @@ impl Queue {
         }
     }
 
-    /// The error with which the delivery ended, or `BrokenPipe` once that was told.
-    fn failure(&self) -> Option<io::Error> {
-        self.ended.borrow_mut().as_mut().map(|ended| {
-            std::mem::replace(ended, Err(io::ErrorKind::BrokenPipe.into()))
-                .err()
-                .unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())
-        })
+    /// Whether something can still be delivered; the error that ended the delivery is told once.
+    fn check(&self) -> io::Result<()> {
+        match &mut *self.ended.borrow_mut() {
+            Some(ended) => std::mem::replace(ended, Err(io::ErrorKind::BrokenPipe.into())),
+            None => Ok(()),
+        }
     }
 
     fn close(&self) {
@@ -172,12 +171,16 @@ impl AsyncRead for Shaped {
 impl AsyncWrite for Shaped {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let queue = &self.queue;
-        if let Some(fault) = queue.failure() {
-            return Poll::Ready(Err(fault));
+        queue.check()?;
+        if queue.is_closed.get() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        if data.is_empty() {
+            return Poll::Ready(Ok(0));
         }
         let room = WAITING_BYTES.saturating_sub(queue.waiting_bytes.get());
         let taken = data.get(..room.min(data.len())).unwrap_or_default();
-        if taken.is_empty() && !data.is_empty() {
+        if taken.is_empty() {
             queue.writer.replace(Some(cx.waker().clone()));
             return Poll::Pending;
         }
@@ -188,7 +191,8 @@ impl AsyncWrite for Shaped {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.queue.failure().map_or(Ok(()), Err))
+        let queue = &self.queue;
+        Poll::Ready(if queue.is_closed.get() { Ok(()) } else { queue.check() })
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

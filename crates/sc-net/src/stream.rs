@@ -5,6 +5,7 @@
 //! live in sc-tls.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -46,11 +47,11 @@ impl Stream {
         }
     }
 
-    /// Our own end of the stream, for a SOCKS reply.
-    pub fn local(&self) -> LocalAddr {
+    /// Our own end of a TCP stream, as a SOCKS reply names it.
+    pub fn bound(&self) -> Option<SocketAddr> {
         match self {
-            Stream::Tcp(tcp) => tcp.local_addr().map_or_else(|_| LocalAddr::unix(None), LocalAddr::inet),
-            Stream::Unix(_) | Stream::Shaped(_) => LocalAddr::unix(None),
+            Stream::Tcp(tcp) => tcp.local_addr().ok(),
+            Stream::Unix(_) | Stream::Shaped(_) => None,
         }
     }
 

@@ -46,18 +46,18 @@ pub fn read(bytes: &[u8]) -> Result<Datagram<'_>, HeaderError> {
     })
 }
 
-/// Writes the header and the payload of a datagram that came from `source`.
-pub fn write(out: &mut Vec<u8>, source: &Target, payload: &[u8]) {
+/// Writes the header of a whole datagram; its payload follows.
+pub fn write(out: &mut Vec<u8>, target: &Target) {
     out.extend_from_slice(&[0, 0, 0]);
-    write_address(out, source);
-    out.extend_from_slice(payload);
+    write_address(out, target);
 }
 
 /// Feeds bytes of any kind to the reader; nothing may panic, and what was read must be written alike.
 pub fn fuzz_header(bytes: &[u8]) {
     if let Ok(datagram) = read(bytes) {
         let mut again = Vec::new();
-        write(&mut again, &datagram.target, datagram.payload);
+        write(&mut again, &datagram.target);
+        again.extend_from_slice(datagram.payload);
         assert_eq!(
             read(&again),
             Ok(Datagram {
@@ -68,3 +68,6 @@ pub fn fuzz_header(bytes: &[u8]) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;
