@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, IsCa, Issuer, KeyPair};
-use rcgen::{KeyUsagePurpose, PKCS_ECDSA_P256_SHA256};
+use rcgen::{KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SerialNumber};
 use rustix::fs::Mode;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -34,6 +34,7 @@ const LIFE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 const RENEW_BEFORE_END: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// RFC 5280 appendix A.1, ub-common-name.
 const COMMON_NAME_CHARS: usize = 64;
+const COMMON_NAME_PREFIX: &str = "ShimmerCat devlove CA: ";
 
 /// Why there is no CA.
 #[derive(Debug, thiserror::Error)]
@@ -195,11 +196,11 @@ fn parameters(name: &str, now: SystemTime) -> Result<CertificateParams, CaError>
         .checked_add(LIFE)
         .and_then(certificate_time)
         .ok_or(CaError::Clock)?;
-    params.serial_number = Some(random_serial().map_err(|_| CaError::Random)?);
+    let serial = random_serial().map_err(|_| CaError::Random)?;
+    let subject = DnValue::Utf8String(common_name(name, &serial));
     params.distinguished_name = DistinguishedName::new();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, DnValue::Utf8String(common_name(name)));
+    params.distinguished_name.push(DnType::CommonName, subject);
+    params.serial_number = Some(serial);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.use_authority_key_identifier_extension = true;
@@ -207,12 +208,20 @@ fn parameters(name: &str, now: SystemTime) -> Result<CertificateParams, CaError>
 }
 
 /// What people read in a certificate viewer; a project may be called anything.
-fn common_name(project: &str) -> String {
-    let shown: String = project.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    format!("ShimmerCat devlove CA: {}", shown.trim())
-        .chars()
-        .take(COMMON_NAME_CHARS)
-        .collect()
+///
+/// The mark at the end keeps two CAs of one project apart: a client that trusts the earlier one would otherwise find it by
+/// its name and complain of a bad signature instead of an unknown issuer.
+fn common_name(project: &str, serial: &SerialNumber) -> String {
+    let mark: String = serial
+        .to_bytes()
+        .iter()
+        .take(4)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let clean: String = project.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let room = COMMON_NAME_CHARS - COMMON_NAME_PREFIX.len() - 1 - mark.len();
+    let shown: String = clean.trim().chars().take(room).collect();
+    format!("{COMMON_NAME_PREFIX}{shown} {mark}")
 }
 
 /// Reads key and certificate, and checks that they belong together.

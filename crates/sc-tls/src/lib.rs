@@ -23,6 +23,7 @@ pub use ca::{Ca, CaError, Created};
 pub use client::{ClientConfigError, ClientTrust, ConnectError, Connected, client_config, connect};
 pub use files::{FilesError, load_certified_key, names_of};
 pub use minter::{MintError, Minter, Uncovered};
+pub use rustls::Error as TlsError;
 pub use rustls::server::ResolvesServerCert;
 pub use rustls::{ClientConfig, KeyLog, ProtocolVersion, ServerConfig};
 pub use server::{Accepted, HandshakeError, HandshakeFault, ServerOptions, accept, server_config, server_config_with};
