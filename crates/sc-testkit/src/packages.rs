@@ -19,7 +19,11 @@ pub fn node_modules() -> PathBuf {
 }
 
 fn installed(variable: &str, in_cache: &str) -> PathBuf {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let path = set(variable).or_else(|| {
         let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?;
         Some(cache.join("shimmercat").join(in_cache))

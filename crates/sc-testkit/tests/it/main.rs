@@ -1,6 +1,7 @@
 //! The test kit's clients against its own applications, and against curl.
 
 mod pairs;
+mod socks;
 
 #[test]
 fn every_file_is_part_of_the_tests() {
