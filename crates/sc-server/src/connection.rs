@@ -160,7 +160,7 @@ pub(crate) enum Opened {
 impl Opened {
     fn bound(&self) -> Option<SocketAddr> {
         match self {
-            Opened::Upstream(dialled) => dialled.stream.local().socket(),
+            Opened::Upstream(dialled) => dialled.stream.bound(),
             Opened::Site | Opened::Redirect => None,
         }
     }

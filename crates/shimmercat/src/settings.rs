@@ -66,8 +66,8 @@ impl Flags {
     /// Errors: the first value that cannot be read, with its option and what to try.
     pub(crate) fn of(args: &Devlove) -> Result<Self, Report> {
         let listen: Vec<_> = args.listen.iter().map(|text| listening("--listen", text)).collect::<Result<_, _>>()?;
-        let bandwidth = args.sim_bandwidth.as_deref().map(|text| value("--sim-bandwidth", text, sc_config::bandwidth(text)));
-        let latency = args.sim_latency.as_deref().map(|text| value("--sim-latency", text, sc_config::latency(text)));
+        let bandwidth = args.sim_bandwidth.as_deref().map(|text| value("--sim-bandwidth", text, sc_config::units::bandwidth(text)));
+        let latency = args.sim_latency.as_deref().map(|text| value("--sim-latency", text, sc_config::units::latency(text)));
         Ok(Flags {
             listen: Some(listen).filter(|list| !list.is_empty()),
             socks5: args.socks_5.as_deref().map(|text| listening("--socks-5", text)).transpose()?,
