@@ -4,6 +4,8 @@
 //! to a thread of their own through a bounded queue, so a slow terminal or a stopped pipe never holds up an exchange; what
 //! had to be dropped is counted and said.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -21,6 +23,9 @@ use crate::report::is_coloured;
 /// Lines that may wait to be written.
 const WAITING: usize = 8192;
 
+/// Refused targets of which a person is told once; further ones are told each time.
+const REFUSED: usize = 1000;
+
 /// How long the end waits for what is still to be written.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -36,6 +41,7 @@ pub(crate) struct Speaker {
     dropped: Arc<AtomicU64>,
     is_json: bool,
     is_coloured: bool,
+    refused: RefCell<HashSet<String>>,
 }
 
 /// The thread that writes.
@@ -58,7 +64,7 @@ impl Speaker {
         let counted = dropped.clone();
         let writer = std::thread::spawn(move || write_all(&receiver, &counted, is_json));
         let is_coloured = is_coloured(&stdout);
-        let speaker = Speaker { lines: sender.clone(), dropped, is_json, is_coloured };
+        let speaker = Speaker { lines: sender.clone(), dropped, is_json, is_coloured, refused: RefCell::default() };
         (speaker, Speaking { lines: sender, writer })
     }
 
@@ -116,6 +122,9 @@ impl Voice for Speaker {
         if self.is_json {
             return self.put(Line::Log(journal::event_line(event, at)));
         }
+        if self.was_told(event) {
+            return;
+        }
         if let Some(text) = pretty_event(event) {
             self.put(Line::Log(self.painted(event.code().severity, &text)));
         }
@@ -139,6 +148,19 @@ impl Speaker {
             Severity::Error if self.is_coloured => format!("\x1b[1;31m{text}\x1b[0m"),
             _ => text.to_owned(),
         }
+    }
+
+    /// Whether a person was told of this before: a page may ask for the same host a hundred times, and the ledger counts.
+    fn was_told(&self, event: &Event) -> bool {
+        let Event::Refused { target, .. } = event else { return false };
+        let mut refused = self.refused.borrow_mut();
+        if refused.contains(target) {
+            return true;
+        }
+        if refused.len() < REFUSED {
+            refused.insert(target.clone());
+        }
+        false
     }
 
     /// `200 GET https://www.example.com/ 1.2 kB 3 ms h2 file`
