@@ -135,9 +135,11 @@ impl Places {
         for folder in [&self.scratch, &self.state, &self.ca_dir, &self.profiles, &self.runtime] {
             private_folder(folder)?;
         }
-        let ignore = self.scratch.join(".gitignore");
-        if !ignore.exists() {
-            fs::write(&ignore, "*\n").map_err(|source| PlacesError::Make { path: ignore, source })?;
+        for folder in [&self.scratch, &self.state, &self.ca_dir] {
+            let ignore = folder.join(".gitignore");
+            if !ignore.exists() {
+                fs::write(&ignore, "*\n").map_err(|source| PlacesError::Make { path: ignore, source })?;
+            }
         }
         Ok(())
     }

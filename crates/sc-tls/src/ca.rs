@@ -100,7 +100,8 @@ impl Ca {
     /// Shape: `dir` is created with mode 0700 when it is not there; `name` is the project's, shown to people in the
     /// subject. Processes that start at once get the same CA. Blocks for some milliseconds, with another process
     /// in the way up to ten seconds.
-    /// Errors: `Folder` when `dir`, or a file in it, is a link, foreign, open to others or in a git work tree;
+    /// Errors: `Folder` when `dir`, or a file in it, is a link, foreign, open to others or in a git work tree
+    /// that does not ignore it;
     /// `Damaged` when the key file makes no sense.
     pub fn open_or_create(dir: &Path, name: &str, now: SystemTime) -> Result<(Ca, Created), CaError> {
         open_as(dir, name, now, rustix::process::geteuid().as_raw())

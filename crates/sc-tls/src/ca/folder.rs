@@ -32,7 +32,7 @@ pub enum FolderError {
         #[source]
         source: io::Error,
     },
-    /// The folder would lie in a git work tree, where a private key is committed by accident.
+    /// The folder would lie in a git work tree that does not ignore it, where a private key is committed by accident.
     #[error("`{path}` lies inside the git work tree `{work_tree}`, where a private key must not be")]
     InWorkTree {
         /// The folder that was asked for.
@@ -239,15 +239,23 @@ fn refuse_foreign_links(path: &Path, owner: u32) -> Result<(), FolderError> {
 
 fn refuse_work_tree(path: &Path) -> Result<(), FolderError> {
     let real = resolve_existing(path)?;
-    for step in path.ancestors().chain(real.ancestors()) {
-        if step.join(".git").symlink_metadata().is_ok() {
-            return Err(FolderError::InWorkTree {
-                path: path.to_path_buf(),
-                work_tree: step.to_path_buf(),
-            });
+    for from in [path, &real] {
+        for step in from.ancestors().take_while(|step| !ignores_all(step)) {
+            if step.join(".git").symlink_metadata().is_ok() {
+                return Err(FolderError::InWorkTree {
+                    path: path.to_path_buf(),
+                    work_tree: step.to_path_buf(),
+                });
+            }
         }
     }
     Ok(())
+}
+
+/// Whether git looks at nothing in a folder, so that a key below it is not committed by accident (gitignore(5)).
+fn ignores_all(folder: &Path) -> bool {
+    let patterns = std::fs::read_to_string(folder.join(".gitignore")).unwrap_or_default();
+    patterns.lines().any(|line| line.trim_end() == "*") && !patterns.lines().any(|line| line.starts_with('!'))
 }
 
 /// Whoever may rename a folder above ours can put another in its place; the sticky bit (as on `/tmp`) forbids that.

@@ -244,6 +244,18 @@ fn a_git_work_tree_is_no_place_for_a_key() {
 }
 
 #[test]
+fn a_folder_that_git_ignores_is_a_place_for_a_key() {
+    let place = Place::new();
+    fs::write(place.folder.path().join(".git"), "a home folder kept in git").unwrap();
+    let state = place.dir().parent().unwrap().to_path_buf();
+    fs::create_dir_all(&state).unwrap();
+    fs::write(state.join(".gitignore"), "*\n!ca-private.pem\n").unwrap();
+    assert!(matches!(folder_error(place.refusal()), FolderError::InWorkTree { .. }));
+    fs::write(state.join(".gitignore"), "*\n").unwrap();
+    assert!(Ca::open_or_create(&place.dir(), "shop", today()).is_ok());
+}
+
+#[test]
 fn any_project_name_gives_a_readable_subject() {
     let serial = SerialNumber::from_slice(&[0x4f, 0, 0xab, 1, 2, 3]);
     assert_eq!(
