@@ -64,6 +64,9 @@ pub(crate) fn ready(start: &Start, bound: &Bound, waiting: &[bool]) -> Vec<Strin
     block.push(format!("  https    {}", bound.https_texts().join(", ")));
     block.push(format!("  network  {} (SOCKS5, SOCKS4a, HTTP, PAC)", bound.proxy_text()));
     block.push(format!("  Internet {}", forwarding(&settings.forward)));
+    if let Some(line) = simulated(&settings.shape) {
+        block.push(format!("  line     {line}"));
+    }
     if bound.is_moved() {
         block.push("  note     a default port was taken, so the next free one is used".to_owned());
     }
@@ -125,6 +128,14 @@ fn forwarding(forward: &Forward) -> String {
             format!("forwarded: {}; the rest is blocked", names.join(", "))
         }
     }
+}
+
+/// The simulated network, as it was understood.
+fn simulated(shape: &sc_config::Shape) -> Option<String> {
+    let bandwidth = shape.bandwidth.map(|rate| format!("bandwidth {rate} bytes/second"));
+    let latency = shape.latency.map(|time| format!("latency {} seconds", time.as_secs_f64()));
+    let parts: Vec<_> = bandwidth.into_iter().chain(latency).collect();
+    (!parts.is_empty()).then(|| format!("speed throttle: {}", parts.join("; ")))
 }
 
 /// Settings whose change applies only after a restart.
