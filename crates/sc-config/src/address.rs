@@ -117,6 +117,18 @@ impl AddressError {
             Self::Descriptor(_) => "write it as in `socket-fd://3`".to_owned(),
             Self::SocketName(_) => "write it as in `socket-name://https`".to_owned(),
             Self::NotListening(_) => "give the IP address itself, as in `127.0.0.1:4043`".to_owned(),
+            Self::NotConnecting(text) if text.starts_with("0.0.0.0:") => {
+                format!(
+                    "it means every address; connect to `{}`",
+                    text.replacen("0.0.0.0", "127.0.0.1", 1)
+                )
+            }
+            Self::NotConnecting(text) if text.starts_with("[::]:") => {
+                format!(
+                    "it means every address; connect to `{}`",
+                    text.replacen("[::]", "[::1]", 1)
+                )
+            }
             Self::NotConnecting(_) => "give a port, `host:port` or `unix:///path`".to_owned(),
         }
     }
@@ -131,12 +143,13 @@ const UNIX_PATH_MAX_BYTES: usize = 107;
 const SOCKET_NAME_MAX_BYTES: usize = 255;
 
 fn bracket_hint(text: &str) -> String {
-    if text.parse::<Ipv6Addr>().is_ok() {
-        return format!("put the IPv6 address in brackets and add the port, as in `[{text}]:8000`");
-    }
+    // The last group is taken for a port when it has the length of one.
     match text.rsplit_once(':') {
-        Some((host, port)) if host.parse::<Ipv6Addr>().is_ok() => {
-            format!("put the IPv6 address in brackets: `[{host}]:{port}`")
+        Some((host, digits)) if host.parse::<Ipv6Addr>().is_ok() && digits.len() > 1 && port(digits).is_ok() => {
+            format!("put the IPv6 address in brackets: `[{host}]:{digits}`")
+        }
+        _ if text.parse::<Ipv6Addr>().is_ok() => {
+            format!("put the IPv6 address in brackets and add the port, as in `[{text}]:8000`")
         }
         _ => "an IPv6 address stands in brackets, as in `[::1]:8000`".to_owned(),
     }
@@ -244,10 +257,8 @@ impl FromStr for Address {
         if let Some((kind, rest)) = text.split_once("://") {
             return other_kind(text, kind, rest);
         }
-        if let Some(rest) = text.strip_prefix("lookup") {
-            if let Some(rest) = rest.strip_prefix('(') {
-                return lookup(text, rest);
-            }
+        if let Some(rest) = text.strip_prefix("lookup(") {
+            return lookup(text, rest);
         }
         host_and_port(text)
     }
@@ -426,9 +437,10 @@ mod tests {
     #[test]
     fn hints_are_ready_to_use() {
         let hint = |text: &str| text.parse::<Address>().unwrap_err().hint();
+        assert_eq!(hint("::1:80"), "put the IPv6 address in brackets: `[::1]:80`");
         assert_eq!(
-            hint("::1:80"),
-            "put the IPv6 address in brackets and add the port, as in `[::1:80]:8000`"
+            hint("fe80::1"),
+            "put the IPv6 address in brackets and add the port, as in `[fe80::1]:8000`"
         );
         assert_eq!(hint("127.0.0.1 : 80"), "write `127.0.0.1:80`");
         assert!(hint("http://localhost:8000/x").starts_with("write `localhost:8000`;"));

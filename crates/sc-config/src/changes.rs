@@ -162,24 +162,20 @@ fn consultant_facts(address: &'static str, consultant: Option<&Consultant>) -> V
         Verify::Nothing => "false".to_owned(),
         Verify::Pem(path) => path.display().to_string(),
     };
+    // The options of no application are those of a plain one, so that coming and going is told by the address alone.
     vec![
         fact(address, told(&|consultant| addresses(&consultant.connect_to))),
-        // A consultant that comes or goes is told by its address alone.
-        quiet(
+        fact(
             "application-protocol",
             consultant
                 .map_or(ApplicationProtocol::Http.word(), |c| c.protocol.word())
                 .to_owned(),
         ),
-        quiet("verify", consultant.map_or_else(|| "true".to_owned(), verify)),
-        quiet("connect-timeout", time(consultant, |c| c.connect_timeout)),
-        quiet("first-byte-timeout", time(consultant, |c| c.first_byte_timeout)),
-        quiet("idle-timeout", time(consultant, |c| c.idle_timeout)),
+        fact("verify", consultant.map_or_else(|| "true".to_owned(), verify)),
+        fact("connect-timeout", time(consultant, |c| c.connect_timeout)),
+        fact("first-byte-timeout", time(consultant, |c| c.first_byte_timeout)),
+        fact("idle-timeout", time(consultant, |c| c.idle_timeout)),
     ]
-}
-
-fn quiet(name: &'static str, told: String) -> Fact {
-    fact(name, told)
 }
 
 fn time(consultant: Option<&Consultant>, which: impl Fn(&Consultant) -> std::time::Duration) -> String {

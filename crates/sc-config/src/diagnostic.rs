@@ -187,7 +187,7 @@ fn wrapped(out: &mut String, paint: &Paint, tone: Tone, head: &str, text: &str) 
     paint.put(out, tone, head.trim_end());
     let indent = head.len();
     let mut column = head.trim_end().len();
-    for (index, word) in harmless(text).split(' ').enumerate() {
+    for (index, word) in words(&harmless(text)).into_iter().enumerate() {
         let gap = if index == 0 { indent - column } else { 1 };
         let width = width(word);
         if index > 0 && column + gap + width > WIDTH {
@@ -202,6 +202,16 @@ fn wrapped(out: &mut String, paint: &Paint, tone: Tone, head: &str, text: &str) 
         column += width;
     }
     out.push('\n');
+}
+
+/// Splits at blanks, but not inside backticks, so that values stay in one piece.
+fn words(text: &str) -> Vec<&str> {
+    let mut inside = false;
+    text.split(|c: char| {
+        inside ^= c == '`';
+        c == ' ' && !inside
+    })
+    .collect()
 }
 
 /// Writes the place, its line of the file, and carets below it.
@@ -247,28 +257,27 @@ struct Window {
 
 impl Window {
     fn of(place: &Place, room: usize) -> Self {
-        let line: Vec<char> = harmless(place.source.line(place.line)).trim_end().chars().collect();
-        let start = place.column.saturating_sub(1).min(line.len());
-        let end = start.saturating_add(place.length.max(1)).min(line.len().max(start + 1));
-        let columns = |from: usize, to: usize| {
-            line.get(from..to.min(line.len()))
-                .unwrap_or_default()
-                .iter()
-                .map(|c| c.width().unwrap_or(0))
-                .sum::<usize>()
-        };
-        // Cut at the front only when the marked part would otherwise not be seen, leaving a little before it.
+        let start = place.column.saturating_sub(1);
+        // No more than the terminal's width on either side can be seen, however long the line is.
+        let skipped = start.saturating_sub(room);
+        let line = harmless(place.source.line(place.line).trim_end());
+        let near: Vec<char> = line.chars().skip(skipped).take(3 * room).collect();
+        let start = start - skipped;
+        let end = start.saturating_add(place.length.max(1));
+        let columns =
+            |from: usize, to: usize| -> usize { near.iter().take(to).skip(from).map(|c| c.width().unwrap_or(0)).sum() };
+        // Cut at the front only when the marked part would otherwise not be seen.
         let mut first = 0;
-        while first < start && columns(first, end) + usize::from(first > 0) > room.saturating_sub(1) {
+        while first < start && columns(first, end) + usize::from(skipped + first > 0) > room.saturating_sub(1) {
             first += 1;
         }
-        let mut text = String::from(if first > 0 { "…" } else { "" });
-        let mut used = usize::from(first > 0);
+        let is_cut = skipped + first > 0;
+        let mut text = String::from(if is_cut { "…" } else { "" });
+        let mut used = usize::from(is_cut);
         let before = used + columns(first, start);
-        for (index, c) in line.iter().enumerate().skip(first) {
+        for (index, c) in near.iter().enumerate().skip(first) {
             let width = c.width().unwrap_or(0);
-            let rest = columns(index, line.len());
-            if used + rest > room && used + width + 1 > room {
+            if used + columns(index, near.len()) > room && used + width + 1 > room {
                 text.push('…');
                 break;
             }

@@ -3,9 +3,9 @@
 //! `sc-tool` and the commands that talk to an instance find it from a working directory by walking up, as the devlove
 //! file is found. The file is written whole or not at all, readable by its owner only. A file that outlived its
 //! process is told apart by [`Instance::is_alive`].
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use crate::discover;
 /// Name of the file in the scratch folder.
 pub const FILE_NAME: &str = "instance.json";
 
-/// A file that is larger than this was not written by us.
+/// No more than this is read; a larger file was not written by us.
 const FILE_MAX_BYTES: u64 = 4 << 20;
 
 /// A running instance.
@@ -72,6 +72,14 @@ pub enum InstanceError {
         /// Why.
         source: serde_json::Error,
     },
+    /// The file belongs to somebody else, who must not tell our browsers where to go.
+    #[error("`{}` belongs to the user {owner}", path.display())]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// User id of its owner.
+        owner: u32,
+    },
     /// The file cannot be written.
     #[error("cannot write `{}`", path.display())]
     Write {
@@ -120,11 +128,12 @@ impl Instance {
 
     /// Reads the file from `scratch`; `None` when there is none.
     ///
-    /// Errors: `Read`, `Content`.
+    /// Errors: `Read`, `Content`, `Owner`.
     pub fn read(scratch: &Path) -> Result<Option<Self>, InstanceError> {
         let path = scratch.join(FILE_NAME);
         let text = match read_bounded(&path) {
-            Ok(text) => text,
+            Ok((text, owner)) if owner == rustix::process::getuid().as_raw() => text,
+            Ok((_, owner)) => return Err(InstanceError::Owner { path, owner }),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 return Ok(None);
             }
@@ -138,7 +147,7 @@ impl Instance {
 
     /// Removes the file from `scratch` if it is this instance's; another's stays.
     ///
-    /// Errors: `Read`, `Content`, `Write`.
+    /// Errors: `Read`, `Content`, `Owner`, `Write`.
     pub fn remove(&self, scratch: &Path) -> Result<(), InstanceError> {
         let same = |found: &Self| found.pid == self.pid && found.pid_started == self.pid_started;
         if Self::read(scratch)?.as_ref().is_some_and(same) {
@@ -162,25 +171,30 @@ impl Instance {
 
     /// Finds the instance of the project around `start`: in each folder up to the repository's root.
     ///
-    /// Shape: the nearest one that is alive, else the nearest of those that left a file, else `None`.
-    /// Errors: `Read`, `Content`.
+    /// Shape: the nearest one that is alive, else the nearest of those that left a file, else `None`. Folders that we
+    /// may not look into hold nothing for us.
+    /// Errors: `Read`, `Content`, `Owner`.
     pub fn find(start: &Path, scratch_name: &str) -> Result<Option<Self>, InstanceError> {
         let mut dead = None;
         for folder in discover::upwards(start) {
-            match Self::read(&folder.join(scratch_name))? {
-                Some(instance) if instance.is_alive() => return Ok(Some(instance)),
-                found => dead = dead.or(found),
+            match Self::read(&folder.join(scratch_name)) {
+                Err(InstanceError::Read { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {}
+                Err(error) => return Err(error),
+                Ok(Some(instance)) if instance.is_alive() => return Ok(Some(instance)),
+                Ok(found) => dead = dead.or(found),
             }
         }
         Ok(dead)
     }
 }
 
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    if fs::metadata(path)?.len() > FILE_MAX_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is too large"));
-    }
-    fs::read(path)
+/// The file's content and its owner, asked from the same open file.
+fn read_bounded(path: &Path) -> io::Result<(Vec<u8>, u32)> {
+    let file = File::open(path)?;
+    let owner = file.metadata()?.uid();
+    let mut text = Vec::new();
+    file.take(FILE_MAX_BYTES).read_to_end(&mut text)?;
+    Ok((text, owner))
 }
 
 /// When the kernel started a process: field 22 of its `stat` (proc_pid_stat(5)), `None` where that cannot be read.

@@ -487,7 +487,11 @@ impl Shape {
             Self::OneOrMore(shape) => format!("{} or a list of them", shape.words()),
             Self::Map(..) | Self::Table(_) => "a mapping".to_owned(),
             Self::Either(shapes) => {
-                let words: Vec<_> = shapes.iter().map(Self::words).collect();
+                let words = shapes.iter().flat_map(|shape| match shape {
+                    Self::Bool => vec!["`true`".to_owned(), "`false`".to_owned()],
+                    other => vec![other.words()],
+                });
+                let words: Vec<_> = words.collect();
                 match words.split_last() {
                     Some((last, [])) => last.clone(),
                     Some((last, rest)) => format!("{} or {last}", rest.join(", ")),

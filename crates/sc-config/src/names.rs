@@ -217,7 +217,10 @@ fn ends_in_number(label: &str) -> bool {
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wrong = wrong.to_lowercase().replace('_', "-");
     let distance = |name: &str| strsim::damerau_levenshtein(&wrong, &name.to_lowercase());
-    let limit = (wrong.chars().count() / 3).max(1);
+    let limit = match wrong.chars().count() {
+        0..=3 => 1,
+        letters => (letters / 3).max(2),
+    };
     known
         .into_iter()
         .map(|name| (distance(name), name))

@@ -30,7 +30,7 @@ pub fn init_template(folder: &Path) -> String {
          \x20   {name}:\n\
          {domain}\
          \n\
-         \x20   # An API: everything goes to the application.\n\
+         \x20   # An API, where everything goes to the application.\n\
          \x20   # api.{bare}:\n\
          \x20   #   port: 8000\n\
          \n\

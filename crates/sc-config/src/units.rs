@@ -22,6 +22,14 @@ pub enum UnitError {
         /// The units that are known.
         known: &'static str,
     },
+    /// A unit is needed and none is there.
+    #[error("`{text}` has no unit")]
+    NoUnit {
+        /// As written.
+        text: String,
+        /// The units that are known.
+        known: &'static str,
+    },
     /// The value is zero or beyond what can be kept.
     #[error("`{0}` is out of range")]
     Range(String),
@@ -31,7 +39,9 @@ impl UnitError {
     /// Says what to write instead, where that is known.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Unit { known, .. } => Some(format!("the units are {known}, right after the number")),
+            Self::Unit { known, .. } | Self::NoUnit { known, .. } => {
+                Some(format!("the units are {known}, right after the number"))
+            }
             Self::Number(_) | Self::Range(_) => None,
         }
     }
@@ -56,8 +66,8 @@ const BANDWIDTH_WORDS: &str = "kbit/s, Mbit/s, Kibit/s, Mibit/s, kB/s, MB/s, KiB
 /// A terabyte a second; more is not a simulated network.
 const BANDWIDTH_MAX: f64 = 1e12;
 
-/// An hour; a longer round trip or wait is a mistake in the unit.
-const LATENCY_MAX: f64 = 3600.0;
+/// A minute; a longer round trip is a mistake in the unit.
+const LATENCY_MAX: f64 = 60.0;
 
 /// A day.
 const TIME_MAX: f64 = 86_400.0;
@@ -80,7 +90,7 @@ pub fn bandwidth(text: &str) -> Result<u64, UnitError> {
     Err(UnitError::Range(text.to_owned()))
 }
 
-/// Reads a latency such as `210ms` or `0.2s`: the round-trip time, at most an hour.
+/// Reads a latency such as `210ms` or `0.2s`: the round-trip time, at most a minute.
 ///
 /// Errors: no unit or an unknown one; zero or too much as the number.
 pub fn latency(text: &str) -> Result<Duration, UnitError> {
@@ -111,9 +121,13 @@ fn scaled(text: &str, units: &[(&str, f64)], known: &'static str) -> Result<f64,
     let number: f64 = digits.parse().map_err(|_| UnitError::Number(text.to_owned()))?;
     match units.iter().find(|(word, _)| *word == unit) {
         Some((_, factor)) => Ok(number * factor),
+        None if unit.is_empty() => Err(UnitError::NoUnit {
+            text: text.to_owned(),
+            known,
+        }),
         None => Err(UnitError::Unit {
             text: text.to_owned(),
-            unit: unit.to_owned(),
+            unit: unit.trim().to_owned(),
             known,
         }),
     }

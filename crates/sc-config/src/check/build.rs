@@ -200,6 +200,13 @@ impl Builder<'_> {
         }
     }
 
+    /// Says whether a value was reported already, so that nothing follows from it.
+    pub(super) fn is_blamed(&self, place: &Place) -> bool {
+        self.found
+            .iter()
+            .any(|diagnostic| diagnostic.place.as_ref() == Some(place))
+    }
+
     fn listening(&self, text: &str) -> Option<Address> {
         scalar::listen(text).ok().map(|address| address.below(self.folder))
     }

@@ -1,4 +1,5 @@
 //! Second look, one domain: which kind it is, and what its keys mean together.
+use crate::address::Address;
 use crate::diagnostic::Diagnostic;
 use crate::names::{NamePattern, Prefix};
 use crate::settings::{self, ApplicationProtocol, Audience, Consultant, Domain, Kind, Redirect, Settings, Verify};
@@ -103,7 +104,7 @@ impl Builder<'_> {
                 None
             }
             (_, None, None) => {
-                self.nothing_answers(entry, name, fields);
+                self.nothing_answers(entry, prefix, name, fields);
                 None
             }
             (_, Some(_), None) => Some(Sort::Api),
@@ -111,13 +112,15 @@ impl Builder<'_> {
         }
     }
 
-    fn nothing_answers(&mut self, entry: &Entry, name: &NamePattern, fields: Fields<'_>) {
+    fn nothing_answers(&mut self, entry: &Entry, prefix: Option<Prefix>, name: &NamePattern, fields: Fields<'_>) {
         // A misspelt or unsupported key was reported and is likely the one that is missed here.
         let known = |entry: &Entry| crate::keys::DOMAIN.usable().any(|name| name == entry.key);
         if fields.all().iter().all(known) && (entry.node.is_null() || matches!(entry.node.value, Value::Map(_))) {
             let error = Diagnostic::error(format!("nothing answers for `{name}`")).at(entry.place.clone());
-            self.found
-                .push(error.hint("add `root-dir` for files, `port` for an application, or `tcp` for other protocols"));
+            self.found.push(error.hint(match prefix {
+                Some(_) => "add `root-dir` for files or `consultant` for an application",
+                None => "add `root-dir` for files, `port` for an application, or `tcp` for other protocols",
+            }));
         }
     }
 
@@ -158,7 +161,10 @@ impl Builder<'_> {
         let root_dir = fields
             .get("root-dir")
             .and_then(|entry| Some((entry, self.absolute(text(&entry.node)?))));
-        if let Some((entry, path)) = &root_dir {
+        if let Some((entry, path)) = root_dir
+            .as_ref()
+            .filter(|(entry, _)| !self.is_blamed(&entry.node.place))
+        {
             let message = match (self.look)(path) {
                 Standing::Folder => None,
                 Standing::File => Some("`root-dir` is a file, not a folder"),
@@ -225,7 +231,10 @@ impl Builder<'_> {
         let Some(entry) = fields.get("verify") else {
             return Verify::Platform;
         };
-        if protocol != ApplicationProtocol::Https {
+        let protocol_blamed = fields
+            .node("application-protocol")
+            .is_some_and(|node| self.is_blamed(&node.place));
+        if protocol != ApplicationProtocol::Https && !protocol_blamed {
             let warning = Diagnostic::warning("`verify` means nothing for an application without TLS");
             let word = protocol.word();
             self.found.push(
@@ -239,7 +248,7 @@ impl Builder<'_> {
             Some(text) if is_bool(text) == Some(true) => Verify::Platform,
             Some(text) => {
                 let path = self.absolute(text);
-                if (self.look)(&path) != Standing::File {
+                if !self.is_blamed(&entry.node.place) && (self.look)(&path) != Standing::File {
                     let error = Diagnostic::error("the file of `verify` does not exist").at(entry.node.place.clone());
                     self.found.push(error.why(format!("looked at `{}`", path.display())));
                 }
@@ -249,11 +258,18 @@ impl Builder<'_> {
         }
     }
 
-    fn ports(&mut self, fields: Fields<'_>, key: &str) -> Vec<(u16, crate::address::Address)> {
+    fn ports(&mut self, fields: Fields<'_>, key: &str) -> Vec<(u16, Address)> {
         let Some(node) = fields.node(key) else {
             return Vec::new();
         };
-        let mut ports: Vec<(u16, crate::address::Address)> = Vec::new();
+        let mut ports: Vec<(u16, Address)> = Vec::new();
+        if let (Some(entry), Value::Map(entries)) = (fields.get(key), &node.value)
+            && entries.is_empty()
+        {
+            let error = Diagnostic::error(format!("`{key}` is empty")).at(entry.place.clone());
+            self.found
+                .push(error.hint("say which port leads where, as in `{ 3306: 127.0.0.1:33060 }`"));
+        }
         for entry in Fields::of(node).all() {
             let (Ok(port), Some(address)) = (entry.key.parse::<u16>(), self.connecting(&entry.node)) else {
                 continue;
@@ -262,7 +278,7 @@ impl Builder<'_> {
                 self.found
                     .push(Diagnostic::error(format!("the port {port} is there twice")).at(entry.place.clone()));
             }
-            if key == "udp" && matches!(address, crate::address::Address::Unix(_)) {
+            if key == "udp" && matches!(address, Address::Unix(_)) {
                 let error = Diagnostic::error("datagrams cannot be sent to a unix stream socket");
                 self.found
                     .push(error.at(entry.node.place.clone()).hint("give a port or `host:port`"));

@@ -12,11 +12,13 @@ mod shape;
 use std::path::Path;
 use std::sync::Arc;
 
+use self::fields::Fields;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::keys;
+use crate::names;
 use crate::settings::Settings;
 use crate::source::{Place, Source};
-use crate::tree::{Node, Value};
+use crate::tree::{Entry, Node, Value};
 
 /// What stands at a path.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -41,20 +43,7 @@ pub(crate) fn settings(
     found: &mut Vec<Diagnostic>,
 ) -> Option<Settings> {
     let built = match root {
-        Some(
-            node @ Node {
-                value: Value::Map(entries),
-                ..
-            },
-        ) => {
-            let spot = shape::Spot {
-                key: "the file",
-                place: &node.place,
-            };
-            shape::check(node, &keys::Shape::Table(&keys::FILE), spot, found);
-            let top = entries.iter().find(|entry| entry.key == "shimmercat-devlove");
-            top.map(|entry| build::Builder { folder, look, found }.top(entry))
-        }
+        Some(node) if matches!(node.value, Value::Map(_)) => devlove_file(node, folder, look, found),
         other => {
             found.push(not_a_devlove_file(other, source));
             None
@@ -62,6 +51,36 @@ pub(crate) fn settings(
     };
     let usable = found.iter().all(|diagnostic| diagnostic.severity != Severity::Error);
     built.filter(|_| usable)
+}
+
+const TOP_KEY: &str = "shimmercat-devlove";
+
+fn devlove_file(node: &Node, folder: &Path, look: Look<'_>, found: &mut Vec<Diagnostic>) -> Option<Settings> {
+    let fields = Fields::of(node);
+    let Some(top) = fields.get(TOP_KEY) else {
+        found.push(no_top_key(node, fields.all()));
+        return None;
+    };
+    let spot = shape::Spot {
+        key: "the file",
+        place: &node.place,
+        example: "",
+        in_list: false,
+    };
+    shape::check(node, &keys::Shape::Table(&keys::FILE), spot, found);
+    Some(build::Builder { folder, look, found }.top(top))
+}
+
+fn no_top_key(root: &Node, entries: &[Entry]) -> Diagnostic {
+    let place = entries.first().map_or(&root.place, |entry| &entry.place);
+    let error = Diagnostic::error(format!("the key `{TOP_KEY}` is missing")).at(place.clone());
+    match entries
+        .iter()
+        .find(|entry| names::nearest(&entry.key, [TOP_KEY]).is_some())
+    {
+        Some(near) => error.at(near.place.clone()).hint(format!("did you mean `{TOP_KEY}`?")),
+        None => error.hint(format!("begin with `{TOP_KEY}:`, and indent everything else below it")),
+    }
 }
 
 fn not_a_devlove_file(root: Option<&Node>, source: &Arc<Source>) -> Diagnostic {
@@ -78,5 +97,7 @@ fn not_a_devlove_file(root: Option<&Node>, source: &Arc<Source>) -> Diagnostic {
     };
     Diagnostic::error(message)
         .at(root.map_or_else(start, |node| node.place.clone()))
-        .hint("begin with `shimmercat-devlove:`; `shimmercat init` writes a first file")
+        .hint(format!(
+            "begin with `{TOP_KEY}:`; `shimmercat init` writes a first file"
+        ))
 }

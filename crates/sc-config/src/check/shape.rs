@@ -18,6 +18,30 @@ pub(super) struct Spot<'a> {
     pub(super) key: &'a str,
     /// The place of that key.
     pub(super) place: &'a Place,
+    /// A value as it could stand there; empty when none is known.
+    pub(super) example: &'a str,
+    /// Whether it is an item of a list that stands there.
+    pub(super) in_list: bool,
+}
+
+impl<'a> Spot<'a> {
+    fn of(entry: &'a Entry, example: &'a str) -> Self {
+        Self {
+            key: &entry.key,
+            place: &entry.place,
+            example,
+            in_list: false,
+        }
+    }
+
+    fn item(self, item: &'a Node) -> Self {
+        Self {
+            place: &item.place,
+            example: "",
+            in_list: true,
+            ..self
+        }
+    }
 }
 
 /// Checks `node` against `shape` and adds what is wrong to `found`.
@@ -30,7 +54,9 @@ pub(super) fn check(node: &Node, shape: &Shape, spot: Spot<'_>, found: &mut Vec<
             if items.is_empty() {
                 found.push(Diagnostic::error(format!("the list of `{}` is empty", spot.key)).at(spot.place.clone()));
             }
-            items.iter().for_each(|item| check(item, shape, spot, found));
+            for item in items {
+                check(item, shape, spot.item(item), found);
+            }
         }
         (Shape::OneOrMore(shape), _) => check_one(node, shape, shape_of_many(shape), spot, found),
         (Shape::Either(shapes), _) => match pick(node, shapes) {
@@ -94,39 +120,41 @@ fn wrong_kind(node: &Node, words: String, spot: Spot<'_>) -> Diagnostic {
         Value::Scalar { text, .. } if !text.is_empty() => node.place.clone(),
         _ => spot.place.clone(),
     };
-    let error = Diagnostic::error(format!("`{}` must be {words}", spot.key)).at(place);
+    let whose = if spot.in_list { "each item of " } else { "" };
+    let error = Diagnostic::error(format!("{whose}`{}` must be {words}", spot.key)).at(place);
     match &node.value {
         Value::Scalar { text, plain: true } if words.contains("`false`") && old_bool(text).is_some() => error
             .label("a text in YAML 1.2")
             .hint(format!("write `{}`", old_bool(text).unwrap_or(false))),
-        _ => error.label(format!("this is {}", node.kind())),
+        _ => {
+            let error = error.label(format!("this is {}", node.kind()));
+            let example =
+                (!spot.example.is_empty()).then(|| format!("write it as in `{}: {}`", spot.key, spot.example));
+            error.maybe_hint(example)
+        }
     }
 }
 
 fn check_map(entries: &[Entry], key: Scalar, shape: &Shape, found: &mut Vec<Diagnostic>) {
     for entry in entries {
         if let Err(problem) = scalar::check(key, &entry.key) {
-            found.push(problem.about(&entry.key).at(entry.place.clone()));
+            found.push(
+                Diagnostic {
+                    label: None,
+                    ..problem.about(&entry.key)
+                }
+                .at(entry.place.clone()),
+            );
         }
-        check(
-            &entry.node,
-            shape,
-            Spot {
-                key: &entry.key,
-                place: &entry.place,
-            },
-            found,
-        );
+        check(&entry.node, shape, Spot::of(entry, ""), found);
     }
 }
 
 fn check_table(entries: &[Entry], table: &Table, spot: Spot<'_>, found: &mut Vec<Diagnostic>) {
     for entry in entries {
-        let spot = Spot {
-            key: &entry.key,
-            place: &entry.place,
-        };
-        match table.key(&entry.key) {
+        let key = table.key(&entry.key);
+        let spot = Spot::of(entry, key.map_or("", |key| key.example));
+        match key {
             Some(key) if matches!(key.shape, Shape::Later) => found.push(not_yet(&entry.key, &entry.place)),
             Some(key) if key.name == "root-dir" && matches!(entry.node.value, Value::Map(_)) => {
                 found.push(not_yet("root-dir", &entry.place).label("as a mapping"));
@@ -152,7 +180,6 @@ fn check_table(entries: &[Entry], table: &Table, spot: Spot<'_>, found: &mut Vec
 fn not_yet(key: &str, place: &Place) -> Diagnostic {
     Diagnostic::error(format!("`{key}` is not supported yet"))
         .at(place.clone())
-        .why("its name is kept free for the feature of that name")
         .hint("remove it, or put a `#` before it")
 }
 
