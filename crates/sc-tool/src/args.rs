@@ -6,9 +6,42 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed while running, 2 command line, 3 configuration,
+4 doctor found something, 5 address already taken. `run`, and `chrome` and
+`firefox` when they wait, return the code of what they started.";
+
+const CHROME_EXAMPLES: &str = "\
+Examples:
+  sc-tool chrome
+  sc-tool chrome www.example.com/cart
+  sc-tool chrome www.example.com -- --headless --screenshot=page.png";
+
+const FIREFOX_EXAMPLES: &str = "\
+Examples:
+  sc-tool firefox www.example.com/cart
+  sc-tool firefox www.example.com -- --headless --screenshot page.png";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  sc-tool run -- curl https://www.example.com/
+  sc-tool run -- npm test
+
+With SHIMMERCAT=0 in the environment the command runs as if sc-tool were not
+there.";
+
+const ENV_EXAMPLE: &str = "\
+Example:
+  eval \"$(sc-tool env)\"";
+
+const TCP_EXAMPLES: &str = "\
+Examples:
+  sc-tool tcp mysql.example.com:3306
+  sc-tool tcp mysql --listen 127.0.0.1:3306";
+
 /// Opens a browser, a shell or a program inside the little network of a running `shimmercat devlove`.
 #[derive(Debug, Parser)]
-#[command(name = "sc-tool", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "sc-tool", version, max_term_width = 100, disable_help_subcommand = true, after_help = EXIT_CODES)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -18,18 +51,23 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Open a Chromium-family browser in the project's own profile
+    #[command(after_help = CHROME_EXAMPLES)]
     Chrome(Chrome),
     /// Open Firefox in the project's own profile
+    #[command(after_help = FIREFOX_EXAMPLES)]
     Firefox(Browse),
     /// Run a command with the variables of `sc-tool env`
+    #[command(after_help = RUN_EXAMPLES)]
     Run(Run),
     /// Print the variables that make other programs use the same names and trust
+    #[command(after_help = ENV_EXAMPLE)]
     Env(Env),
     /// Print a proxy auto-config for the project's names
     Pac(Pac),
     /// Export, trust or untrust the project's CA
     Ca(Ca),
     /// Open a local port that leads to a name of the little network
+    #[command(after_help = TCP_EXAMPLES)]
     Tcp(Tcp),
     /// Check everything between a browser and the sites
     Doctor(Doctor),
@@ -42,10 +80,15 @@ pub(crate) enum Command {
 #[derive(clap::Args, Debug)]
 pub(crate) struct Where {
     /// Port of the proxy; by default that of the running instance of this project, and 2006 when only the host is given
-    #[arg(short = '5', long = "socks5-port", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(help_heading = "Which instance", short = '5', long = "socks5-port", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
     /// Host of the proxy; by default that of the running instance, and 127.0.0.1 when only the port is given
-    #[arg(short = 'm', long = "socks5-host", value_name = "HOST")]
+    #[arg(
+        help_heading = "Which instance",
+        short = 'm',
+        long = "socks5-host",
+        value_name = "HOST"
+    )]
     pub(crate) host: Option<String>,
     #[command(flatten)]
     pub(crate) project: Project,
@@ -55,10 +98,10 @@ pub(crate) struct Where {
 #[derive(clap::Args, Debug)]
 pub(crate) struct Project {
     /// Look for the project from here instead of the current folder
-    #[arg(short = 'C', long, value_name = "DIR")]
+    #[arg(help_heading = "Which instance", short = 'C', long, value_name = "DIR")]
     pub(crate) working_dir: Option<PathBuf>,
     /// Name of the project's scratch folder
-    #[arg(long, value_name = "NAME", default_value = sc_config::places::DEFAULT_SCRATCH_NAME, hide_default_value = true)]
+    #[arg(help_heading = "Which instance", long, value_name = "NAME", default_value = sc_config::places::DEFAULT_SCRATCH_NAME, hide_default_value = true)]
     pub(crate) scratch_dir_name: String,
 }
 
