@@ -49,10 +49,8 @@ fn listed(dir: &Path) -> Vec<(String, String)> {
 
 /// What stands between the marks of a PEM text.
 fn body(pem: &str) -> String {
-    pem.lines()
-        .filter(|line| !line.starts_with('-'))
-        .map(str::trim)
-        .collect()
+    let lines = pem.lines().skip_while(|line| !line.starts_with("-----BEGIN")).skip(1);
+    lines.take_while(|line| !line.starts_with('-')).map(str::trim).collect()
 }
 
 const TRUSTED: (&str, &str) = ("ShimmerCat test project", "C,,");
