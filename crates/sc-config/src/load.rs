@@ -98,7 +98,7 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
 fn source(path: &Path, shown: String, bytes: Vec<u8>) -> Result<Arc<Source>, Box<Diagnostic>> {
     let path = path.to_owned();
     match String::from_utf8(bytes) {
-        Ok(text) => Ok(Arc::new(Source { path, shown, text })),
+        Ok(text) => Ok(Arc::new(Source::new(path, shown, text))),
         Err(error) => {
             let good = error.utf8_error().valid_up_to();
             let before = String::from_utf8_lossy(error.as_bytes().get(..good).unwrap_or_default()).into_owned();
@@ -106,7 +106,7 @@ fn source(path: &Path, shown: String, bytes: Vec<u8>) -> Result<Arc<Source>, Box
             let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
             let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
             let place = Place {
-                source: Arc::new(Source { path, shown, text }),
+                source: Arc::new(Source::new(path, shown, text)),
                 line,
                 column,
                 length: 1,

@@ -15,16 +15,38 @@ pub struct Source {
     pub shown: String,
     /// Its text.
     pub text: String,
+    /// Where each line begins, in bytes.
+    starts: Vec<usize>,
 }
 
 impl Source {
+    /// Keeps a text together with its lines.
+    pub fn new(path: PathBuf, shown: String, text: String) -> Self {
+        let ends = text.match_indices('\n').map(|(at, _)| at + 1);
+        let starts = std::iter::once(0).chain(ends).collect();
+        Self {
+            path,
+            shown,
+            text,
+            starts,
+        }
+    }
+
+    /// The number of lines; what follows the last line end counts as one.
+    pub fn lines(&self) -> usize {
+        self.starts.len()
+    }
+
     /// One line without its end, from 1; empty beyond the last one.
     pub fn line(&self, number: usize) -> &str {
         let index = number.saturating_sub(1);
-        self.text
-            .split('\n')
-            .nth(index)
-            .map_or("", |line| line.strip_suffix('\r').unwrap_or(line))
+        let rest = self
+            .starts
+            .get(index)
+            .and_then(|start| self.text.get(*start..))
+            .unwrap_or_default();
+        let line = rest.split('\n').next().unwrap_or_default();
+        line.strip_suffix('\r').unwrap_or(line)
     }
 }
 

@@ -14,8 +14,7 @@ use crate::tree;
 pub(crate) fn explain(source: &Arc<Source>, error: &ScanError) -> Diagnostic {
     let mark = *error.marker();
     let mut place = tree::place(source, mark, mark);
-    let mut rest = source.text.split('\n').skip(place.line.saturating_sub(1));
-    let at_end = rest.all(|line| line.trim().is_empty());
+    let at_end = (place.line..=source.lines()).all(|number| source.line(number).trim().is_empty());
     if at_end {
         end_of(source, &mut place);
     }
@@ -42,13 +41,9 @@ pub(crate) fn explain(source: &Arc<Source>, error: &ScanError) -> Diagnostic {
 
 /// Moves a place that lies beyond the last line of text to its end, where people look.
 fn end_of(source: &Source, place: &mut Place) {
-    let lines = source
-        .text
-        .split('\n')
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty());
-    if let Some((index, line)) = lines.last() {
-        (place.line, place.column) = (index + 1, line.trim_end().chars().count() + 1);
+    let mut numbers = (1..=source.lines()).rev();
+    if let Some(number) = numbers.find(|number| !source.line(*number).trim().is_empty()) {
+        (place.line, place.column) = (number, source.line(number).trim_end().chars().count() + 1);
     }
 }
 

@@ -138,3 +138,17 @@ fn hostile_files_end_soon() {
     let large = vec![b'#'; (4 << 20) + 1];
     assert!(fuzz_config(&large).contains("is larger than 4 MiB"));
 }
+
+#[test]
+fn large_files_with_many_mistakes_are_reported_whole() {
+    let good: String = (0..3_000)
+        .map(|n| format!("    s{n}.example: {{ port: 8000 }}\n"))
+        .collect();
+    let shown = fuzz_config(format!("shimmercat-devlove:\n  domains:\n{good}").as_bytes());
+    assert!(shown.contains("s2999.example"));
+    let bad: String = (0..2_000)
+        .map(|n| format!("    s{n}.example: {{ prt: {n} }}\n"))
+        .collect();
+    let shown = fuzz_config(format!("shimmercat-devlove:\n  domains:\n{bad}").as_bytes());
+    assert_eq!(shown.matches("did you mean `port`?").count(), 2_000);
+}

@@ -10,3 +10,4 @@ mod fuzz;
 mod pages;
 mod project;
 mod properties;
+mod schema;
