@@ -105,6 +105,11 @@ impl CaFile {
 }
 
 impl Facts {
+    /// Is this a CA of the same project, made earlier or later? Their names differ in a mark at the end.
+    pub(crate) fn is_relative_of(&self, other: &Self) -> bool {
+        stem(&self.name) == stem(&other.name)
+    }
+
     /// Reads the facts from DER; `None` when it is no certificate.
     pub(crate) fn of(der: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
@@ -134,6 +139,14 @@ pub(crate) fn pem_body(pem: &str) -> String {
         .collect()
 }
 
+/// A CA's name without the eight hexadecimal digits that tell it from the project's other ones.
+fn stem(name: &str) -> &str {
+    match name.rsplit_once(' ') {
+        Some((stem, mark)) if mark.len() == 8 && mark.bytes().all(|byte| byte.is_ascii_hexdigit()) => stem,
+        _ => name,
+    }
+}
+
 fn pem_text(body: &str) -> String {
     let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
     for (index, letter) in body.chars().enumerate() {
@@ -148,4 +161,16 @@ fn pem_text(body: &str) -> String {
 /// Lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stem;
+
+    #[test]
+    fn the_mark_of_a_ca_is_not_part_of_its_projects_name() {
+        assert_eq!(stem("ShimmerCat shop 0a1b2c3d"), "ShimmerCat shop");
+        assert_eq!(stem("ShimmerCat shop"), "ShimmerCat shop");
+        assert_eq!(stem("shop window!"), "shop window!");
+    }
 }

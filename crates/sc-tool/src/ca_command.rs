@@ -18,6 +18,9 @@ use crate::shell::quote;
 use crate::surroundings::Surroundings;
 use crate::target::Home;
 
+/// Name of the file with the CA's predecessor, in the CA's folder.
+const PREVIOUS_FILE: &str = "ca-previous.pem";
+
 /// As many certificates of one name as are taken back at once; renewals leave several.
 const MAX_REMOVALS: usize = 32;
 
@@ -51,7 +54,7 @@ fn trust(home: &Home, is_agreed: bool, around: &Surroundings, screen: Screen) ->
     }
     let database = Database::of(around, screen, &ca)?;
     database.create()?;
-    database.remove(&ca.facts.name)?;
+    withdraw(home, &ca, &database)?;
     let (name, path) = (OsStr::new(&ca.facts.name), ca.path.as_os_str());
     let words = [
         "-A".as_ref(),
@@ -77,7 +80,7 @@ fn untrust(home: &Home, around: &Surroundings, screen: Screen) -> Result<(), Rep
     let ca = home.ca()?;
     let database = Database::of(around, screen, &ca)?;
     let count = if database.exists() {
-        database.remove(&ca.facts.name)?
+        withdraw(home, &ca, &database)?
     } else {
         0
     };
@@ -87,6 +90,16 @@ fn untrust(home: &Home, around: &Surroundings, screen: Screen) -> Result<(), Rep
         _ => screen.say(&format!("`{}` is no longer trusted in {dir}", ca.facts.name)),
     }
     Ok(())
+}
+
+/// Takes the trust in the CA and in the one before it back; says how many certificates there were.
+fn withdraw(home: &Home, ca: &CaFile, database: &Database) -> Result<usize, Report> {
+    let before = CaFile::read(&home.places.ca_dir.join(PREVIOUS_FILE)).map(|before| before.facts.name);
+    let mut count = database.remove(&ca.facts.name)?;
+    if let Ok(before) = before {
+        count += database.remove(&before)?;
+    }
+    Ok(count)
 }
 
 fn risk(home: &Home, ca: &CaFile) -> String {

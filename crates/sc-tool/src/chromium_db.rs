@@ -143,7 +143,7 @@ fn put(database: &Connection, ca: &CaFile) -> rusqlite::Result<Seeded> {
         if key == hash && trust == TRUSTED {
             return Ok(Seeded::Same);
         }
-        if Facts::of(&der).is_some_and(|facts| facts.subject == ca.facts.subject) {
+        if Facts::of(&der).is_some_and(|facts| facts.is_relative_of(&ca.facts)) {
             database.execute("DELETE FROM certificates WHERE sha256hash_hex = ?1", [key])?;
         }
     }

@@ -16,7 +16,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::ca::CaFile;
+use crate::ca::{CaFile, Facts};
 use crate::chromium_db::Seeded;
 use crate::files;
 
@@ -76,7 +76,7 @@ pub(crate) enum NssError {
 
 /// Puts the CA into the profile's database, trusted for servers, which is made if need be.
 ///
-/// Shape: `dir` without symlinks; no browser has it open. Other certificates stay; an earlier CA of the same subject goes.
+/// Shape: `dir` without symlinks; no browser has it open. Other certificates stay; an earlier CA of the project goes.
 /// Errors: every `NssError`.
 pub(crate) fn seed(dir: &Path, ca: &CaFile, search_path: &std::ffi::OsStr) -> Result<Seeded, NssError> {
     if holds(dir, ca) {
@@ -190,15 +190,10 @@ fn forget_password(dir: &Path) -> Result<bool, NssError> {
 
 fn put(database: &Connection, ca: &CaFile) -> rusqlite::Result<()> {
     let facts = &ca.facts;
-    database.execute(
-        "DELETE FROM nssPublic WHERE a0 = ?1 AND EXISTS (SELECT 1 FROM nssPublic c
-            WHERE c.a0 = ?2 AND c.a101 = ?3 AND c.a81 = nssPublic.a81 AND c.a82 = nssPublic.a82)",
-        params![CLASS_TRUST.as_slice(), CLASS_CERTIFICATE.as_slice(), facts.subject],
-    )?;
-    database.execute(
-        "DELETE FROM nssPublic WHERE a0 = ?1 AND a101 = ?2",
-        params![CLASS_CERTIFICATE.as_slice(), facts.subject],
-    )?;
+    for earlier in relatives(database, facts)? {
+        let object = params![earlier.issuer, earlier.serial];
+        database.execute("DELETE FROM nssPublic WHERE a81 = ?1 AND a82 = ?2", object)?;
+    }
     let fingerprint = Sha1::digest(&ca.der);
     let (yes, no) = ([1_u8].as_slice(), [0_u8].as_slice());
     let handle = free_handle(database, &ca.der)?;
@@ -245,6 +240,17 @@ fn put(database: &Connection, ca: &CaFile) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// The CAs of the same project that the database holds.
+fn relatives(database: &Connection, facts: &Facts) -> rusqlite::Result<Vec<Facts>> {
+    let mut find = database.prepare("SELECT a11 FROM nssPublic WHERE a0 = ?1")?;
+    let found = find.query_map([CLASS_CERTIFICATE.as_slice()], |row| row.get::<_, Vec<u8>>(0))?;
+    let mut relatives = Vec::new();
+    for der in found {
+        relatives.extend(Facts::of(&der?).filter(|found| found.is_relative_of(facts)));
+    }
+    Ok(relatives)
+}
+
 /// A handle that no object has, from the object's own bytes.
 fn free_handle(database: &Connection, seed: &[u8]) -> rusqlite::Result<u32> {
     let digest = Sha256::digest(seed);
@@ -281,9 +287,13 @@ fn with_certutil(dir: &Path, ca: &CaFile, search_path: &std::ffi::OsStr) -> Resu
             .stdin(Stdio::null())
             .output()
     };
-    let name = std::ffi::OsStr::new(&ca.facts.name);
-    let removed = run(&["-D".as_ref(), "-n".as_ref(), name]);
-    drop(removed);
+    let path = dir.join("cert9.db");
+    let earlier = open(&path, false).and_then(|database| relatives(&database, &ca.facts));
+    for earlier in earlier.map_err(|source| NssError::Database { path, source })? {
+        // Its failure shows as two CAs in the list, and does no harm: the earlier one has no key any more.
+        let _ = run(&["-D".as_ref(), "-n".as_ref(), earlier.name.as_ref()]);
+    }
+    let (name, path) = (ca.facts.name.as_ref(), ca.path.as_os_str());
     let added = run(&[
         "-A".as_ref(),
         "-n".as_ref(),
@@ -291,7 +301,7 @@ fn with_certutil(dir: &Path, ca: &CaFile, search_path: &std::ffi::OsStr) -> Resu
         "-t".as_ref(),
         "C,,".as_ref(),
         "-i".as_ref(),
-        ca.path.as_os_str(),
+        path,
     ]);
     match added {
         Ok(output) if output.status.success() => Ok(()),

@@ -42,6 +42,7 @@ fn trust_is_given_only_when_asked_for_and_taken_back() {
         shown.stderr
     );
     assert!(!world.home.join(".pki").exists());
+    fs::copy(data("ca-before"), world.places().ca_dir.join("ca-previous.pem")).expect("the CA before it");
     let doctor = || world.run(["doctor", "--json"]).stdout;
     assert!(
         doctor().contains("only sc-tool's profiles trust the CA"),
@@ -56,7 +57,24 @@ fn trust_is_given_only_when_asked_for_and_taken_back() {
         shown.stderr
     );
     assert!(doctor().contains("your NSS database trusts the CA"), "{}", doctor());
+    let certutil = |args: &[&str]| {
+        let database = format!("sql:{}", world.home.join(".pki/nssdb").display());
+        let done = std::process::Command::new("certutil")
+            .arg("-d")
+            .arg(database)
+            .args(args)
+            .output();
+        crate::world::done(done).stdout
+    };
+    let before = data("ca-before").display().to_string();
+    certutil(&["-A", "-n", "ShimmerCat shop 99887766", "-t", "C,,", "-i", &before]);
+    assert_eq!(certutil(&["-L"]).matches("ShimmerCat shop").count(), 2);
     assert_eq!(world.run(["ca", "untrust"]).code, 0);
+    assert_eq!(
+        certutil(&["-L"]).matches("ShimmerCat shop").count(),
+        0,
+        "the CA before it goes too"
+    );
     assert!(
         doctor().contains("only sc-tool's profiles trust the CA"),
         "{}",

@@ -53,7 +53,7 @@ fn body(pem: &str) -> String {
     lines.take_while(|line| !line.starts_with('-')).map(str::trim).collect()
 }
 
-const TRUSTED: (&str, &str) = ("ShimmerCat test project", "C,,");
+const TRUSTED: (&str, &str) = ("ShimmerCat shop 0a1b2c3d", "C,,");
 
 fn trusted() -> Vec<(String, String)> {
     vec![(TRUSTED.0.to_owned(), TRUSTED.1.to_owned())]
