@@ -34,6 +34,7 @@ pub(crate) struct Sender {
     body: Body,
     framing: Framing,
     is_done: bool,
+    is_touched: bool,
     sent: u64,
 }
 
@@ -44,6 +45,7 @@ impl Sender {
             body: if is_done { Body::empty() } else { body },
             framing,
             is_done,
+            is_touched: false,
             sent: 0,
         }
     }
@@ -56,6 +58,11 @@ impl Sender {
     /// Bytes of the body put into the outbox so far.
     pub(crate) fn sent(&self) -> u64 {
         self.sent
+    }
+
+    /// Gives the body back when nothing was taken out of it.
+    pub(crate) fn into_untouched(self) -> Option<Body> {
+        (!self.is_touched && !self.is_done).then_some(self.body)
     }
 
     /// Gives up the rest.
@@ -71,6 +78,7 @@ impl Sender {
         if self.is_done {
             return Poll::Ready(Ok(()));
         }
+        self.is_touched = true;
         let frame = match ready!(http_body::Body::poll_frame(Pin::new(&mut self.body), cx)) {
             None => return Poll::Ready(self.end(outbox, None)),
             Some(frame) => frame?,
