@@ -98,7 +98,11 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
 fn source(path: &Path, shown: String, bytes: Vec<u8>) -> Result<Arc<Source>, Box<Diagnostic>> {
     let path = path.to_owned();
     match String::from_utf8(bytes) {
-        Ok(text) => Ok(Arc::new(Source::new(path, shown, text))),
+        Ok(text) => {
+            // Some editors begin a file with a byte order mark, which would count as a column.
+            let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+            Ok(Arc::new(Source::new(path, shown, text)))
+        }
         Err(error) => {
             let good = error.utf8_error().valid_up_to();
             let before = String::from_utf8_lossy(error.as_bytes().get(..good).unwrap_or_default()).into_owned();

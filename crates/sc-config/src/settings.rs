@@ -1,8 +1,8 @@
 //! `Settings`: everything the file decided, as plain data with units and defaults applied.
 //!
 //! All else sees only this, never the file. The modes translate it into the parameters of the rooms below them, and
-//! the command line is laid over it before that. How the file becomes this is in [`crate::check`]; the keys and their
-//! defaults stand in [`crate::keys`].
+//! the command line is laid over it before that. How the file becomes this is in `crate::check`; the keys and their
+//! defaults stand in `crate::keys`.
 use std::fmt;
 use std::num::NonZeroU16;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! The first `devlove.yaml` of a project: commented, short, and right for what is in the folder.
 //!
-//! Written from the guess of [`crate::guess`]; the result always passes the check of the folder it was written for.
+//! Written from the guess of [`mod@crate::guess`]; the result always passes the check of the folder it was written for.
 use std::path::Path;
 
 use crate::guess::{Application, Guess, guess};
