@@ -49,6 +49,11 @@ impl Gate {
         self.most
     }
 
+    /// Whether a tenth is free: only then is a spell of being full over, so that a busy gate does not tell at each turn.
+    fn has_room(&self) -> bool {
+        self.places.available_permits() > self.most / 10
+    }
+
     fn try_enter(&self) -> Option<Permit> {
         Arc::clone(&self.places)
             .try_acquire_owned()
@@ -144,11 +149,17 @@ async fn accept_all(
     on_connection: &impl Fn(Connection),
 ) -> io::Error {
     let spell = Spell::default();
+    let mut was_full = false;
     loop {
         let permit = match gate.try_enter() {
-            Some(permit) => permit,
+            Some(permit) => {
+                was_full &= !gate.has_room();
+                permit
+            }
             None => {
-                on_event(AcceptEvent::Full { open: gate.open() });
+                if !std::mem::replace(&mut was_full, true) {
+                    on_event(AcceptEvent::Full { open: gate.open() });
+                }
                 gate.enter().await
             }
         };

@@ -114,7 +114,7 @@ pub enum DialError {
     Connect {
         /// What was asked for.
         addr: UpstreamAddr,
-        /// The kind of the first failure.
+        /// The kind of the most telling failure.
         kind: io::ErrorKind,
         /// What was tried, in order.
         tried: Vec<Tried>,
@@ -244,16 +244,25 @@ pub async fn dial_with(
         }),
         Err(tried) if tried.iter().any(|one| one.fault.is_none()) => Err(late(tried)),
         Err(tried) => {
-            let kind = tried
-                .iter()
-                .find_map(|one| one.fault.as_ref())
-                .map_or(io::ErrorKind::Other, io::Error::kind);
+            let kinds = tried.iter().filter_map(|one| one.fault.as_ref()).map(io::Error::kind);
+            let kind = kinds.max_by_key(|kind| telling(*kind)).unwrap_or(io::ErrorKind::Other);
             Err(DialError::Connect {
                 addr: addr.clone(),
                 kind,
                 tried,
             })
         }
+    }
+}
+
+/// Ranks failures by how near they came to the application: that its machine refused says more than that one of two
+/// networks cannot be reached.
+fn telling(kind: io::ErrorKind) -> u8 {
+    match kind {
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => 3,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::TimedOut => 2,
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown => 1,
+        _ => 0,
     }
 }
 

@@ -292,7 +292,11 @@ mod unix {
             OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
             Mode::empty(),
         )?;
-        rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
+        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|fault| match fault {
+            // Somebody is binding here at this moment.
+            Errno::WOULDBLOCK => Errno::ADDRINUSE,
+            other => other,
+        })?;
         remove_stale(path, &addr)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         // Linux makes the file with the mode of the unbound socket: it is never open to others, not even at first.

@@ -6,7 +6,6 @@
 //! neither buffers nor pipes. When a side fails, the other one gets a reset, so that it does not take a torn stream for a
 //! whole one.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -15,7 +14,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::scratch::with_scratch;
 use crate::splice::Pipe;
@@ -140,38 +139,23 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Side for Opaque<T> {
 }
 
 async fn carry<A: Side, B: Side>(mut a: A, ahead: BytesMut, mut b: B, limits: &RelayLimits) -> Relayed {
-    let active = Cell::new(Instant::now());
     let mut forth = Direction::new(ahead);
     let mut back = Direction::new(BytesMut::new());
+    let mut silence = Silence::new(limits);
     let end = {
-        let mut idle = std::pin::pin!(sleep_until(active.get() + limits.idle));
+        let mut timer = std::pin::pin!(sleep_until(silence.next_look()));
         std::future::poll_fn(|cx| {
             let before = (forth.progress(), back.progress());
-            let there = forth.poll(cx, &mut a, &mut b);
-            let here = back.poll(cx, &mut b, &mut a);
-            let end = match (there, here) {
-                (Poll::Ready(Err(Broken::Source(fault))), _) | (_, Poll::Ready(Err(Broken::Sink(fault)))) => {
-                    RelayEnd::Client(fault)
-                }
-                (Poll::Ready(Err(Broken::Sink(fault))), _) | (_, Poll::Ready(Err(Broken::Source(fault)))) => {
-                    RelayEnd::Upstream(fault)
-                }
-                (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => RelayEnd::Finished,
-                (there, here) => {
-                    if (forth.progress(), back.progress()) != before {
-                        active.set(Instant::now());
-                    }
-                    let half_closed = there.is_ready() || here.is_ready();
-                    let bound = if half_closed {
-                        limits.half_closed_idle
-                    } else {
-                        limits.idle
-                    };
-                    ready!(poll_idle(cx, idle.as_mut(), active.get() + bound));
-                    RelayEnd::Idle
-                }
-            };
-            Poll::Ready(end)
+            let there = forth.poll(cx, &mut a, &mut b, back.is_done);
+            let here = back.poll(cx, &mut b, &mut a, forth.is_done);
+            if let Some(end) = outcome(there, here) {
+                return Poll::Ready(end);
+            }
+            if (forth.progress(), back.progress()) != before {
+                silence.broken();
+            }
+            ready!(silence.poll(cx, timer.as_mut(), forth.is_done || back.is_done));
+            Poll::Ready(RelayEnd::Idle)
         })
         .await
     };
@@ -188,18 +172,59 @@ async fn carry<A: Side, B: Side>(mut a: A, ahead: BytesMut, mut b: B, limits: &R
     }
 }
 
-/// Ready once `until` has passed. The timer is moved only when it fires early or `until` comes before it.
-fn poll_idle(cx: &mut Context<'_>, mut timer: Pin<&mut tokio::time::Sleep>, until: Instant) -> Poll<()> {
-    if until < timer.deadline() {
-        timer.as_mut().reset(until);
-    }
-    while timer.as_mut().poll(cx).is_ready() {
-        if timer.deadline() >= until {
-            return Poll::Ready(());
+/// What two directions, client to upstream and back, come to.
+fn outcome(there: Poll<Result<(), Broken>>, here: Poll<Result<(), Broken>>) -> Option<RelayEnd> {
+    match (there, here) {
+        (Poll::Ready(Err(Broken::Source(fault))), _) | (_, Poll::Ready(Err(Broken::Sink(fault)))) => {
+            Some(RelayEnd::Client(fault))
         }
-        timer.as_mut().reset(until);
+        (Poll::Ready(Err(Broken::Sink(fault))), _) | (_, Poll::Ready(Err(Broken::Source(fault)))) => {
+            Some(RelayEnd::Upstream(fault))
+        }
+        (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Some(RelayEnd::Finished),
+        _ => None,
     }
-    Poll::Pending
+}
+
+/// Measures how long nothing moved. Its timer is looked at now and then instead of being moved with every byte.
+struct Silence<'a> {
+    limits: &'a RelayLimits,
+    since: Instant,
+}
+
+impl<'a> Silence<'a> {
+    fn new(limits: &'a RelayLimits) -> Self {
+        Silence {
+            limits,
+            since: Instant::now(),
+        }
+    }
+
+    fn broken(&mut self) {
+        self.since = Instant::now();
+    }
+
+    /// No bound can pass unseen before this.
+    fn next_look(&self) -> Instant {
+        Instant::now() + self.limits.idle.min(self.limits.half_closed_idle)
+    }
+
+    /// Ready once it has lasted too long.
+    fn poll(&self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>, half_closed: bool) -> Poll<()> {
+        let most = if half_closed {
+            self.limits.half_closed_idle
+        } else {
+            self.limits.idle
+        };
+        let end = self.since + most;
+        while timer.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= end {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(self.next_look().min(end));
+        }
+        Poll::Pending
+    }
 }
 
 /// Which side of a direction failed.
@@ -254,11 +279,14 @@ impl Direction {
     }
 
     /// Moves what can be moved; ready once the source has ended and the sink was told.
+    ///
+    /// Shape: with `is_last`, the opposite direction has ended, and closing a socket says all there is to say.
     fn poll<S: Side, D: Side>(
         &mut self,
         cx: &mut Context<'_>,
         source: &mut S,
         sink: &mut D,
+        is_last: bool,
     ) -> Poll<Result<(), Broken>> {
         for _ in 0..STEPS {
             if self.is_done {
@@ -281,7 +309,9 @@ impl Direction {
                 }
             }
             if self.source_ended {
-                ready!(Pin::new(sink.io()).poll_shutdown(cx)).map_err(Broken::Sink)?;
+                if !is_last || sink.plain().is_none() {
+                    ready!(Pin::new(sink.io()).poll_shutdown(cx)).map_err(Broken::Sink)?;
+                }
                 self.pipe = None;
                 self.is_done = true;
                 continue;

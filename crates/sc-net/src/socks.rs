@@ -160,7 +160,8 @@ impl fmt::Debug for Auth {
     }
 }
 
-/// Up to 255 bytes (RFC 1929 §2) in a field of constant size, for comparing in constant time.
+/// Up to 255 bytes (RFC 1929 §2) in a field of constant size, for comparing in constant time; anything longer equals
+/// nothing.
 struct Padded {
     bytes: [u8; 255],
     length: usize,
@@ -182,7 +183,7 @@ impl Padded {
             .iter()
             .zip(&other.bytes)
             .fold(0, |all, (a, b)| std::hint::black_box(all | (a ^ b)));
-        (differing == 0) & (self.length == other.length)
+        (differing == 0) & (self.length == other.length) & (self.length <= self.bytes.len())
     }
 }
 

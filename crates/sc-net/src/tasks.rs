@@ -159,8 +159,14 @@ struct Leave {
 impl Drop for Leave {
     fn drop(&mut self) {
         if let Some(inner) = self.inner.upgrade() {
-            inner.open.borrow_mut().remove(&self.id);
-            inner.ended.notify_waiters();
+            let is_last = {
+                let mut open = inner.open.borrow_mut();
+                open.remove(&self.id);
+                open.is_empty()
+            };
+            if is_last {
+                inner.ended.notify_waiters();
+            }
         }
     }
 }

@@ -101,7 +101,7 @@ async fn anything_else_ends_the_loop() {
 async fn a_full_gate_accepts_nothing_more() {
     let gate = Gate::new(2);
     let (events, open, ended) = run_script(Script::new([None, None, None]), gate.clone()).await;
-    assert_eq!(events, ["full 2"]);
+    assert_eq!(events, ["full 2"], "once a spell");
     assert_eq!(open.len(), 2);
     assert!(ended.is_none());
     assert_eq!(gate.open(), 2);

@@ -227,6 +227,12 @@ fn users_are_admitted_by_name_and_password() {
     ] {
         assert!(!auth.admits(name.as_bytes(), password.as_bytes()), "{name}/{password}");
     }
+    let long = "x".repeat(256);
+    let auth_long = Auth::Users(vec![("fred".into(), long.clone())]);
+    assert!(
+        !auth_long.admits(b"fred", long.as_bytes()),
+        "nobody can send it, and nothing is cut to fit"
+    );
     assert!(Auth::None.admits(b"anyone", b"anything"));
     assert!(!format!("{auth:?}").contains("one"));
 }
