@@ -36,13 +36,20 @@ impl NamePattern {
         };
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         let is_label = |label: &str| {
-            !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+            !label.is_empty()
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
         };
         let is_address = name.starts_with('[') && name.ends_with(']');
         if name.len() > NAME_BYTES || !(name.split('.').all(is_label) || is_address && !is_wildcard) {
             return Err(refuse());
         }
-        Ok(if is_wildcard { NamePattern::Wildcard(name.into()) } else { NamePattern::Exact(name.into()) })
+        Ok(if is_wildcard {
+            NamePattern::Wildcard(name.into())
+        } else {
+            NamePattern::Exact(name.into())
+        })
     }
 
     /// Whether a host (in any case, with or without a trailing dot) is covered.
@@ -55,7 +62,9 @@ impl NamePattern {
                 .checked_sub(suffix.len() + 1)
                 .filter(|&at| at > 0)
                 .and_then(|at| host.get(at..))
-                .is_some_and(|tail| tail.starts_with('.') && tail.get(1..).is_some_and(|t| t.eq_ignore_ascii_case(suffix))),
+                .is_some_and(|tail| {
+                    tail.starts_with('.') && tail.get(1..).is_some_and(|t| t.eq_ignore_ascii_case(suffix))
+                }),
         }
     }
 
@@ -134,7 +143,19 @@ mod tests {
         let wild = NamePattern::parse("*.Example.com").unwrap();
         assert!(wild.matches("a.example.com") && wild.matches("b.a.Example.COM"));
         assert!(!wild.matches("example.com") && !wild.matches(".example.com") && !wild.matches("badexample.com"));
-        for bad in ["", ".", "*", "*.", "a..b", "a.*.b", "a b", "a/b", "*.*.x", "a:1", &"x".repeat(254)] {
+        for bad in [
+            "",
+            ".",
+            "*",
+            "*.",
+            "a..b",
+            "a.*.b",
+            "a b",
+            "a/b",
+            "*.*.x",
+            "a:1",
+            &"x".repeat(254),
+        ] {
             assert!(NamePattern::parse(bad).is_err(), "{bad:?}");
         }
         assert!(NamePattern::parse("phpmyadmin").is_ok() && NamePattern::parse("[::1]").is_ok());
@@ -142,10 +163,20 @@ mod tests {
 
     #[test]
     fn nearest_offers_what_was_meant() {
-        let names: Vec<_> = ["www.shop.example", "api.shop.example", "*.tenants.shop.example", "phpmyadmin"]
-            .map(|n| NamePattern::parse(n).unwrap())
-            .into();
-        let asked = |host: &str| nearest(host, &names, 3).iter().map(ToString::to_string).collect::<Vec<_>>();
+        let names: Vec<_> = [
+            "www.shop.example",
+            "api.shop.example",
+            "*.tenants.shop.example",
+            "phpmyadmin",
+        ]
+        .map(|n| NamePattern::parse(n).unwrap())
+        .into();
+        let asked = |host: &str| {
+            nearest(host, &names, 3)
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(asked("wwww.shop.example")[0], "www.shop.example");
         assert_eq!(asked("wwwshop.example")[0], "www.shop.example");
         assert_eq!(asked("phpmyadmni"), ["phpmyadmin"]);

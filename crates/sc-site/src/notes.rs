@@ -98,10 +98,16 @@ impl Notes {
         let mut fields = Vec::new();
         let mut put = |name, value: Option<String>| fields.extend(value.map(|value| (name, value)));
         put("site", self.site().map(String::from));
-        put("handler", (self.handler() != Handler::None).then(|| self.handler().as_str().to_owned()));
+        put(
+            "handler",
+            (self.handler() != Handler::None).then(|| self.handler().as_str().to_owned()),
+        );
         put("upstream", self.upstream().map(String::from));
         put("retries", (self.retries() > 0).then(|| self.retries().to_string()));
-        put("first_byte_us", self.first_byte().map(|after| after.as_micros().to_string()));
+        put(
+            "first_byte_us",
+            self.first_byte().map(|after| after.as_micros().to_string()),
+        );
         put("fault", self.fault());
         fields
     }

@@ -52,10 +52,18 @@ impl Redirect {
             return Err(RedirectError::To(spec.to.clone()));
         }
         let status = match spec.status {
-            301 | 302 | 303 | 307 | 308 => StatusCode::from_u16(spec.status).map_err(|_| RedirectError::Status(spec.status))?,
+            301 | 302 | 303 | 307 | 308 => {
+                StatusCode::from_u16(spec.status).map_err(|_| RedirectError::Status(spec.status))?
+            }
             other => return Err(RedirectError::Status(other)),
         };
-        Ok(Redirect { from: from.into(), is_prefix, to: to.into(), keeps_rest, status })
+        Ok(Redirect {
+            from: from.into(),
+            is_prefix,
+            to: to.into(),
+            keeps_rest,
+            status,
+        })
     }
 
     /// The redirect for a request, when it is meant.

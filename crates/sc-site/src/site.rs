@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use sc_http::{Answer, Exchange};
 use sc_net::{ClientAddr, LocalAddr};
 
@@ -40,9 +40,15 @@ impl Site {
     /// Compiles one site.
     pub(crate) fn compile(spec: SiteSpec, environment: &Environment) -> Result<Self, SiteError> {
         let redirects = spec.redirects.iter().map(Redirect::compile).collect::<Result<_, _>>();
-        let redirects = redirects.map_err(|source| SiteError::Redirect { site: spec.name.clone(), source })?;
+        let redirects = redirects.map_err(|source| SiteError::Redirect {
+            site: spec.name.clone(),
+            source,
+        })?;
         let headers = spec.headers.iter().map(|(name, value)| {
-            field(name, value).ok_or_else(|| SiteError::Header { site: spec.name.clone(), name: name.clone() })
+            field(name, value).ok_or_else(|| SiteError::Header {
+                site: spec.name.clone(),
+                name: name.clone(),
+            })
         });
         let headers = headers.collect::<Result<_, _>>()?;
         let upstream = match spec.upstream {
@@ -51,7 +57,15 @@ impl Site {
         };
         let files = spec.root.map(|root| Files::new(root, environment.disclosure));
         let (name, audience) = (spec.name, spec.audience);
-        Ok(Site { name, audience, disclosure: environment.disclosure, redirects, files, upstream, headers })
+        Ok(Site {
+            name,
+            audience,
+            disclosure: environment.disclosure,
+            redirects,
+            files,
+            upstream,
+            headers,
+        })
     }
 
     /// The configured name.
@@ -76,6 +90,10 @@ impl Site {
     }
 
     async fn route(&self, mut exchange: Exchange, around: &Around, notes: &Rc<Notes>) -> Answer {
+        if exchange.method == Method::CONNECT && exchange.upgrade.is_none() {
+            notes.set_handler(Handler::Page);
+            return pages::faults::plain(StatusCode::NOT_IMPLEMENTED).answer(pages::Form::Text);
+        }
         if let Some(answer) = self.redirects.iter().find_map(|redirect| redirect.apply(&exchange)) {
             notes.set_handler(Handler::Redirect);
             return answer;

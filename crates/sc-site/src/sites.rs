@@ -28,7 +28,9 @@ pub struct Environment {
 
 impl std::fmt::Debug for Environment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Environment").field("disclosure", &self.disclosure).finish_non_exhaustive()
+        f.debug_struct("Environment")
+            .field("disclosure", &self.disclosure)
+            .finish_non_exhaustive()
     }
 }
 
@@ -98,7 +100,12 @@ impl Sites {
                 return Err(SiteError::Duplicate(name));
             }
         }
-        Ok(Sites { exact, below, names, disclosure: environment.disclosure })
+        Ok(Sites {
+            exact,
+            below,
+            names,
+            disclosure: environment.disclosure,
+        })
     }
 
     /// The site that answers for a host (without port; in any case, with or without a trailing dot).
@@ -108,7 +115,10 @@ impl Sites {
             return self.find(&host.to_ascii_lowercase());
         }
         self.exact.get(host).or_else(|| {
-            let above = host.match_indices('.').filter(|(at, _)| *at > 0).filter_map(|(at, _)| host.get(at + 1..));
+            let above = host
+                .match_indices('.')
+                .filter(|(at, _)| *at > 0)
+                .filter_map(|(at, _)| host.get(at + 1..));
             above.into_iter().find_map(|suffix| self.below.get(suffix))
         })
     }
@@ -122,7 +132,11 @@ impl Sites {
     ///
     /// Shape: names for [`Audience::Network`] are told only to clients inside the network.
     pub fn unknown_name(&self, exchange: &Exchange, is_inside: bool) -> Answer {
-        let visible = || self.names().filter(|(_, a)| is_inside || *a == Audience::Public).map(|(name, _)| name);
+        let visible = || {
+            self.names()
+                .filter(|(_, a)| is_inside || *a == Audience::Public)
+                .map(|(name, _)| name)
+        };
         let nearest = name::nearest(exchange.authority.host(), visible(), NEAREST);
         let names: Vec<_> = visible().collect();
         pages::faults::unknown_name(exchange, &names, &nearest, self.disclosure)
@@ -140,7 +154,13 @@ mod tests {
             marker: "test".into(),
             spawn: Rc::new(|_, _| {}),
         };
-        Sites::compile(names.iter().map(|n| SiteSpec::new(NamePattern::parse(n).unwrap())).collect(), environment)
+        Sites::compile(
+            names
+                .iter()
+                .map(|n| SiteSpec::new(NamePattern::parse(n).unwrap()))
+                .collect(),
+            environment,
+        )
     }
 
     #[test]

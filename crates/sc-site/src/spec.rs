@@ -30,7 +30,14 @@ pub struct SiteSpec {
 impl SiteSpec {
     /// A site for everybody that has nothing yet.
     pub fn new(name: NamePattern) -> Self {
-        SiteSpec { name, audience: Audience::Public, root: None, upstream: None, headers: Vec::new(), redirects: Vec::new() }
+        SiteSpec {
+            name,
+            audience: Audience::Public,
+            root: None,
+            upstream: None,
+            headers: Vec::new(),
+            redirects: Vec::new(),
+        }
     }
 }
 
@@ -67,7 +74,11 @@ pub struct FilesSpec {
 impl FilesSpec {
     /// A folder with `index.html` as its index and no SPA rule.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        FilesSpec { dir: dir.into(), is_spa: false, index: vec!["index.html".to_owned()] }
+        FilesSpec {
+            dir: dir.into(),
+            is_spa: false,
+            index: vec!["index.html".to_owned()],
+        }
     }
 }
 
@@ -154,7 +165,11 @@ pub struct PoolSpec {
 
 impl Default for PoolSpec {
     fn default() -> Self {
-        PoolSpec { busy: 256, idle: 32, idle_time: Duration::from_secs(4) }
+        PoolSpec {
+            busy: 256,
+            idle: 32,
+            idle_time: Duration::from_secs(4),
+        }
     }
 }
 

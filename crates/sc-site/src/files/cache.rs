@@ -44,7 +44,11 @@ pub(crate) struct Entry {
 impl Entry {
     /// The compressed form, when it was made before.
     pub(crate) fn encoded(&self, coding: Coding) -> Option<Bytes> {
-        self.encoded.borrow().iter().find(|(known, _)| *known == coding).map(|(_, bytes)| bytes.clone())
+        self.encoded
+            .borrow()
+            .iter()
+            .find(|(known, _)| *known == coding)
+            .map(|(_, bytes)| bytes.clone())
     }
 
     fn bytes(&self) -> usize {
@@ -63,7 +67,12 @@ impl Cache {
 
     /// Keeps a file; gives its entry.
     pub(crate) fn put(&self, relative: &[u8], meta: Meta, content: Bytes) -> Rc<Entry> {
-        let entry = Rc::new(Entry { meta, content, encoded: RefCell::default(), was_used: false.into() });
+        let entry = Rc::new(Entry {
+            meta,
+            content,
+            encoded: RefCell::default(),
+            was_used: false.into(),
+        });
         let mut inner = self.0.borrow_mut();
         inner.bytes += entry.bytes();
         match inner.entries.insert(relative.into(), entry.clone()) {
@@ -131,7 +140,10 @@ mod tests {
         assert!(cache.get(b"hot").is_some());
         let inner = cache.0.borrow();
         assert!(inner.bytes <= TOTAL_BYTES && inner.bytes > TOTAL_BYTES / 2);
-        assert_eq!(inner.bytes, inner.entries.values().map(|entry| entry.bytes()).sum::<usize>());
+        assert_eq!(
+            inner.bytes,
+            inner.entries.values().map(|entry| entry.bytes()).sum::<usize>()
+        );
         assert_eq!(inner.entries.len(), inner.order.len());
     }
 }

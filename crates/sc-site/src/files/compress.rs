@@ -46,7 +46,10 @@ impl Encoder {
                 Encoder::Brotli(Box::new(writer))
             }
             Coding::Zstd => Encoder::Zstd(zstd::stream::write::Encoder::new(Vec::new(), ZSTD_LEVEL)?),
-            Coding::Gzip => Encoder::Gzip(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(GZIP_LEVEL))),
+            Coding::Gzip => Encoder::Gzip(flate2::write::GzEncoder::new(
+                Vec::new(),
+                flate2::Compression::new(GZIP_LEVEL),
+            )),
         })
     }
 
@@ -121,7 +124,15 @@ impl EncodedBody {
     /// The first `size` bytes of a file, encoded.
     pub(crate) fn new(file: Arc<OwnedFd>, size: u64, coding: Coding) -> io::Result<Self> {
         let encoder = Encoder::new(coding, PASSING_BROTLI)?;
-        Ok(EncodedBody { state: State::Resting(Box::new(Work { file, encoder, offset: 0, left: size })), ready: VecDeque::new() })
+        Ok(EncodedBody {
+            state: State::Resting(Box::new(Work {
+                file,
+                encoder,
+                offset: 0,
+                left: size,
+            })),
+            ready: VecDeque::new(),
+        })
     }
 }
 
@@ -131,12 +142,17 @@ impl Work {
         let mut buffer = read::Buffer::take();
         loop {
             if self.left == 0 {
-                let made = self.encoder.finish().map_err(|e| read::fault("it could not be compressed").caused_by(e))?;
+                let made = self
+                    .encoder
+                    .finish()
+                    .map_err(|e| read::fault("it could not be compressed").caused_by(e))?;
                 return Ok(Step { made, rest: None });
             }
             let want = usize::try_from(self.left).unwrap_or(usize::MAX).min(read::CHUNK);
             let got = read::blocking(&self.file, buffer.space(want), self.offset)?;
-            self.encoder.write(buffer.filled(got)).map_err(|e| read::fault("it could not be compressed").caused_by(e))?;
+            self.encoder
+                .write(buffer.filled(got))
+                .map_err(|e| read::fault("it could not be compressed").caused_by(e))?;
             self.offset += got as u64;
             self.left = self.left.saturating_sub(got as u64);
             let made = self.encoder.take();
@@ -164,7 +180,9 @@ impl http_body::Body for EncodedBody {
                         self.state = State::Working(handle);
                         return Poll::Pending;
                     };
-                    let step = match result.unwrap_or_else(|e| Err(read::fault("compressing it was broken off").caused_by(e))) {
+                    let step = match result
+                        .unwrap_or_else(|e| Err(read::fault("compressing it was broken off").caused_by(e)))
+                    {
                         Ok(step) => step,
                         Err(fault) => return Poll::Ready(Some(Err(fault))),
                     };

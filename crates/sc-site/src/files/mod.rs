@@ -26,8 +26,8 @@ use sc_http::{Answer, Body, Exchange, Fault, Head};
 use self::cache::{Cache, Entry};
 use self::respond::{Bits, Representation, Verdict};
 use self::root::{Kind, Meta, OpenError, Root};
-use crate::pages::faults::{self, Attempted};
 use crate::pages::Form;
+use crate::pages::faults::{self, Attempted};
 use crate::{Disclosure, FilesSpec, Handler, Notes, redirects};
 
 /// Methods that files answer to.
@@ -82,7 +82,13 @@ impl Files {
     /// The files of a folder.
     pub(crate) fn new(spec: FilesSpec, disclosure: Disclosure) -> Self {
         let (index, is_spa) = (spec.index, spec.is_spa);
-        Files { root: Root::new(spec.dir), index, is_spa, disclosure, cache: Cache::default() }
+        Files {
+            root: Root::new(spec.dir),
+            index,
+            is_spa,
+            disclosure,
+            cache: Cache::default(),
+        }
     }
 
     /// Answers a request with a file, if there is one for it.
@@ -139,7 +145,11 @@ impl Files {
             Ok(root) => root,
             Err(error) => {
                 notes.add_tried(format!("folder `{}`: {error}", self.root.path().display()));
-                return if error == OpenError::NoRoot { Ok(None) } else { Err(error) };
+                return if error == OpenError::NoRoot {
+                    Ok(None)
+                } else {
+                    Err(error)
+                };
             }
         };
         if let Some(target) = self.find_path(&root, &path, notes)? {
@@ -199,13 +209,21 @@ impl Files {
         if let Some(entry) = self.cache.get(relative) {
             if root::look(root, relative) == Some(entry.meta) {
                 let meta = entry.meta;
-                return Ok(Place::File(Hit { relative: relative.to_vec(), meta, source: Source::Kept(entry) }));
+                return Ok(Place::File(Hit {
+                    relative: relative.to_vec(),
+                    meta,
+                    source: Source::Kept(entry),
+                }));
             }
             self.cache.forget(relative);
         }
         let (file, meta) = root::open(root, relative)?;
         match meta.kind {
-            Kind::File => Ok(Place::File(Hit { relative: relative.to_vec(), meta, source: Source::Open(file) })),
+            Kind::File => Ok(Place::File(Hit {
+                relative: relative.to_vec(),
+                meta,
+                source: Source::Open(file),
+            })),
             Kind::Folder => Ok(Place::Folder),
             Kind::Other => Err(OpenError::Missing),
         }
@@ -214,7 +232,11 @@ impl Files {
     /// Sends a file in the form that suits the request.
     async fn send(&self, hit: Hit, exchange: &Exchange) -> Result<Answer, Fault> {
         let kind = kinds::of(&hit.relative);
-        let wanted = if kind.is_compressible { coding::wanted(&exchange.headers) } else { Vec::new() };
+        let wanted = if kind.is_compressible {
+            coding::wanted(&exchange.headers)
+        } else {
+            Vec::new()
+        };
         let mut representation = Representation {
             meta: hit.meta,
             content_type: kind.content_type,
@@ -239,7 +261,11 @@ impl Files {
 
     /// A precompressed file beside the file, when it is no older.
     fn sibling(&self, hit: &Hit, wanted: &[Coding]) -> Option<(Coding, Hit)> {
-        let root = if wanted.is_empty() { return None } else { self.root.descriptor().ok()? };
+        let root = if wanted.is_empty() {
+            return None;
+        } else {
+            self.root.descriptor().ok()?
+        };
         wanted.iter().find_map(|coding| {
             let mut relative = hit.relative.clone();
             relative.extend_from_slice(coding::suffix(*coding));
@@ -270,7 +296,9 @@ impl Files {
                 let encoded = match entry.encoded(form.coding) {
                     Some(encoded) => encoded,
                     None => {
-                        let encoded = compress::whole(entry.content.clone(), form.coding).await.map_err(failed)?;
+                        let encoded = compress::whole(entry.content.clone(), form.coding)
+                            .await
+                            .map_err(failed)?;
                         self.cache.put_encoded(&relative, &entry, form.coding, encoded.clone());
                         encoded
                     }
@@ -331,8 +359,17 @@ impl Files {
     fn fault(&self, fault: &Fault, exchange: &Exchange, notes: &Notes) -> Answer {
         notes.set_handler(Handler::Page);
         notes.set_fault(fault.chain());
-        let url = format!("{}://{}{}", exchange.scheme.as_str(), exchange.authority, exchange.target);
-        let attempted = Attempted { method: &exchange.method, url: &url, tried: &notes.tried() };
+        let url = format!(
+            "{}://{}{}",
+            exchange.scheme.as_str(),
+            exchange.authority,
+            exchange.target
+        );
+        let attempted = Attempted {
+            method: &exchange.method,
+            url: &url,
+            tried: &notes.tried(),
+        };
         faults::fault(fault, &attempted, Form::wanted(&exchange.headers), self.disclosure)
     }
 }

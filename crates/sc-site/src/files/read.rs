@@ -110,7 +110,9 @@ fn at_once(file: &OwnedFd, space: &mut [u8], offset: u64) -> Option<Result<usize
 ///
 /// Shape: at most [`CHUNK`] bytes; `None` when the file is shorter than it was said to be.
 pub(crate) async fn small(file: &Arc<OwnedFd>, size: u64) -> Result<Option<Bytes>, Fault> {
-    let Some(size) = usize::try_from(size).ok().filter(|size| *size <= CHUNK) else { return Ok(None) };
+    let Some(size) = usize::try_from(size).ok().filter(|size| *size <= CHUNK) else {
+        return Ok(None);
+    };
     if size == 0 {
         return Ok(Some(Bytes::new()));
     }
@@ -134,7 +136,9 @@ pub(crate) async fn small(file: &Arc<OwnedFd>, size: u64) -> Result<Option<Bytes
         }
         Ok(Some(Bytes::from(space)))
     };
-    tokio::task::spawn_blocking(read).await.unwrap_or_else(|e| Err(fault("reading it was broken off").caused_by(e)))
+    tokio::task::spawn_blocking(read)
+        .await
+        .unwrap_or_else(|e| Err(fault("reading it was broken off").caused_by(e)))
 }
 
 /// A part of a body.
@@ -143,10 +147,7 @@ pub(crate) enum Part {
     /// Bytes that are there.
     Memory(Bytes),
     /// So many bytes of the file from an offset.
-    File {
-        offset: u64,
-        left: u64,
-    },
+    File { offset: u64, left: u64 },
 }
 
 impl Part {
@@ -171,7 +172,12 @@ impl FileBody {
     pub(crate) fn new(file: Arc<OwnedFd>, parts: impl IntoIterator<Item = Part>) -> Self {
         let parts: VecDeque<_> = parts.into_iter().filter(|part| part.bytes() > 0).collect();
         let left = parts.iter().map(Part::bytes).sum();
-        FileBody { file, parts, reading: None, left }
+        FileBody {
+            file,
+            parts,
+            reading: None,
+            left,
+        }
     }
 
     /// Moves past what was read at the front part.
@@ -208,7 +214,9 @@ impl http_body::Body for FileBody {
         let this = &mut *self;
         loop {
             if let Some(handle) = &mut this.reading {
-                let Poll::Ready(result) = Pin::new(handle).poll(cx) else { return Poll::Pending };
+                let Poll::Ready(result) = Pin::new(handle).poll(cx) else {
+                    return Poll::Pending;
+                };
                 this.reading = None;
                 let result = result.unwrap_or_else(|e| Err(fault("reading it was broken off").caused_by(e)));
                 let result = result.map(|(buffer, got)| {

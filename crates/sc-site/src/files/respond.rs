@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, RANGE,
-    VARY,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED,
+    RANGE, VARY,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use sc_http::conditional::{self, Outcome, Validators};
@@ -101,7 +101,9 @@ impl Representation {
         if self.coding != Coding::Identity {
             fields.insert(CONTENT_ENCODING, HeaderValue::from_static(self.coding.as_str()));
         }
-        let Ranges::Some(ranges) = ranges else { return Verdict::Whole(head) };
+        let Ranges::Some(ranges) = ranges else {
+            return Verdict::Whole(head);
+        };
         head.status = StatusCode::PARTIAL_CONTENT;
         if let [only] = ranges.as_slice() {
             head.headers.insert(CONTENT_RANGE, only.content_range(size));
@@ -113,7 +115,9 @@ impl Representation {
     fn ranges(&self, head: &Head, method: &Method, request: &HeaderMap, takes_ranges: bool) -> Ranges {
         let validators = Validators::of(&head.headers);
         match request.get(RANGE) {
-            Some(field) if takes_ranges && *method == Method::GET && conditional::range_applies(request, &validators) => {
+            Some(field)
+                if takes_ranges && *method == Method::GET && conditional::range_applies(request, &validators) =>
+            {
                 range::parse(field, self.meta.size)
             }
             _ => Ranges::Whole,
@@ -129,7 +133,13 @@ impl Representation {
             }
             Bits::File(file) => {
                 head.headers.insert(CONTENT_LENGTH, HeaderValue::from(self.meta.size));
-                Body::stream(FileBody::new(file, [Part::File { offset: 0, left: self.meta.size }]))
+                Body::stream(FileBody::new(
+                    file,
+                    [Part::File {
+                        offset: 0,
+                        left: self.meta.size,
+                    }],
+                ))
             }
         };
         Answer::new(head, body)
@@ -141,9 +151,16 @@ impl Representation {
             [only] => vec![part(&bits, *only)],
             several => {
                 // Cannot stand at the start of a line by accident, and an author who knows the content cannot guess it.
-                let boundary = format!("{:016x}{:016x}", self.meta.fingerprint(), crate::random::mix(self.meta.fingerprint()));
+                let boundary = format!(
+                    "{:016x}{:016x}",
+                    self.meta.fingerprint(),
+                    crate::random::mix(self.meta.fingerprint())
+                );
                 let content_type = format!("multipart/byteranges; boundary={boundary}");
-                let own = head.headers.insert(CONTENT_TYPE, field(content_type)).unwrap_or(self.content_type.clone());
+                let own = head
+                    .headers
+                    .insert(CONTENT_TYPE, field(content_type))
+                    .unwrap_or(self.content_type.clone());
                 self.multipart(several, &boundary, &own, &bits)
             }
         };
@@ -180,7 +197,13 @@ fn joined(parts: Vec<Part>, file: Option<Arc<OwnedFd>>) -> Body {
     match file {
         Some(file) => Body::stream(FileBody::new(file, parts)),
         None => {
-            let pieces = parts.iter().filter_map(|part| if let Part::Memory(bytes) = part { Some(&**bytes) } else { None });
+            let pieces = parts.iter().filter_map(|part| {
+                if let Part::Memory(bytes) = part {
+                    Some(&**bytes)
+                } else {
+                    None
+                }
+            });
             Body::full(pieces.collect::<Vec<_>>().concat())
         }
     }
@@ -188,7 +211,10 @@ fn joined(parts: Vec<Part>, file: Option<Arc<OwnedFd>>) -> Body {
 
 fn part(bits: &Bits, range: ByteRange) -> Part {
     match bits {
-        Bits::File(_) => Part::File { offset: range.first, left: range.bytes() },
+        Bits::File(_) => Part::File {
+            offset: range.first,
+            left: range.bytes(),
+        },
         Bits::Memory(bytes) => {
             let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
             let (first, end) = (at(range.first), at(range.last.saturating_add(1)));

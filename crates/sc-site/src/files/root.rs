@@ -45,7 +45,9 @@ pub(crate) enum OpenError {
 impl OpenError {
     fn from_errno(errno: Errno) -> Self {
         match errno {
-            Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::INVAL | Errno::NXIO | Errno::NODEV => OpenError::Missing,
+            Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::INVAL | Errno::NXIO | Errno::NODEV => {
+                OpenError::Missing
+            }
             Errno::XDEV | Errno::LOOP => OpenError::Outside,
             Errno::ACCESS | Errno::PERM => OpenError::Forbidden,
             other => OpenError::System(other),
@@ -88,7 +90,10 @@ impl Meta {
         };
         let nanos = |nanos: u64| u32::try_from(nanos).unwrap_or(0);
         Meta {
-            identity: Identity { device: stat.st_dev, inode: stat.st_ino },
+            identity: Identity {
+                device: stat.st_dev,
+                inode: stat.st_ino,
+            },
             kind,
             size: u64::try_from(stat.st_size).unwrap_or(0),
             modified: (stat.st_mtime, nanos(stat.st_mtime_nsec)),
@@ -100,8 +105,13 @@ impl Meta {
     pub(crate) fn modified(&self) -> SystemTime {
         let (seconds, nanos) = self.modified;
         let whole = Duration::from_secs(seconds.unsigned_abs());
-        let base = if seconds < 0 { SystemTime::UNIX_EPOCH.checked_sub(whole) } else { SystemTime::UNIX_EPOCH.checked_add(whole) };
-        base.and_then(|base| base.checked_add(Duration::from_nanos(nanos.into()))).unwrap_or(SystemTime::UNIX_EPOCH)
+        let base = if seconds < 0 {
+            SystemTime::UNIX_EPOCH.checked_sub(whole)
+        } else {
+            SystemTime::UNIX_EPOCH.checked_add(whole)
+        };
+        base.and_then(|base| base.checked_add(Duration::from_nanos(nanos.into())))
+            .unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
     /// A number that differs when size, time (to the nanosecond) or inode differ; the same on every run.
@@ -132,7 +142,10 @@ impl Meta {
 impl Root {
     /// A folder that need not be there yet.
     pub(crate) fn new(path: PathBuf) -> Self {
-        Root { path, open: RefCell::new(None) }
+        Root {
+            path,
+            open: RefCell::new(None),
+        }
     }
 
     /// Where it is.

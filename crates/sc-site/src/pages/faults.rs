@@ -30,13 +30,22 @@ pub fn redirect_to_https(exchange: &Exchange) -> Answer {
         Method::GET | Method::HEAD => StatusCode::FOUND,
         _ => StatusCode::TEMPORARY_REDIRECT,
     };
-    let path = if exchange.target.starts_with('/') { &*exchange.target } else { "/" };
+    let path = if exchange.target.starts_with('/') {
+        &*exchange.target
+    } else {
+        "/"
+    };
     let place = format!("https://{}{path}", exchange.authority.host());
     redirects::to(status, &place).unwrap_or_else(|| plain(StatusCode::BAD_REQUEST).answer(Form::Text))
 }
 
 /// 421 for a name that is not configured (RFC 9110 §15.5.20), with the names that are.
-pub(crate) fn unknown_name(exchange: &Exchange, names: &[&NamePattern], nearest: &[&NamePattern], to: Disclosure) -> Answer {
+pub(crate) fn unknown_name(
+    exchange: &Exchange,
+    names: &[&NamePattern],
+    nearest: &[&NamePattern],
+    to: Disclosure,
+) -> Answer {
     let form = Form::wanted(&exchange.headers);
     if to == Disclosure::Public {
         return plain(StatusCode::MISDIRECTED_REQUEST).answer(form);
@@ -44,9 +53,13 @@ pub(crate) fn unknown_name(exchange: &Exchange, names: &[&NamePattern], nearest:
     let host = exchange.authority.host();
     let mut page = Page::new(StatusCode::MISDIRECTED_REQUEST, format!("No site is called {host}"))
         .kind("unknown-name")
-        .paragraph(format!("The configuration has no domain `{host}`, and no wildcard covers it."));
+        .paragraph(format!(
+            "The configuration has no domain `{host}`, and no wildcard covers it."
+        ));
     if !nearest.is_empty() {
-        page = page.heading("Did you mean").links(nearest.iter().map(|name| link(name)).collect());
+        page = page
+            .heading("Did you mean")
+            .links(nearest.iter().map(|name| link(name)).collect());
     }
     let others: Vec<_> = names.iter().filter(|name| !nearest.contains(name)).collect();
     page = match (names.is_empty(), others.is_empty()) {
@@ -57,7 +70,9 @@ pub(crate) fn unknown_name(exchange: &Exchange, names: &[&NamePattern], nearest:
     };
     let page = page
         .heading("To add it")
-        .code(format!("shimmercat-devlove:\n  domains:\n    {host}:\n      root-dir: site"))
+        .code(format!(
+            "shimmercat-devlove:\n  domains:\n    {host}:\n      root-dir: site"
+        ))
         .foot("Written by shimmercat: this name did not reach any application.");
     page.answer(form)
 }
@@ -74,7 +89,11 @@ fn list_names(page: Page, names: &[&&NamePattern]) -> Page {
 }
 
 fn link(name: &NamePattern) -> (String, String) {
-    let host = if name.is_wildcard() { format!("www.{}", name.stem()) } else { name.stem().to_owned() };
+    let host = if name.is_wildcard() {
+        format!("www.{}", name.stem())
+    } else {
+        name.stem().to_owned()
+    };
     (format!("https://{host}/"), name.to_string())
 }
 
@@ -86,13 +105,18 @@ pub(crate) fn not_found(exchange: &Exchange, tried: &[String], to: Disclosure) -
     }
     let page = Page::new(StatusCode::NOT_FOUND, "Nothing is here")
         .kind("not-found")
-        .paragraph(format!("`{}` answers for this name, but has nothing at `{}`.", exchange.authority.host(), exchange.path()));
+        .paragraph(format!(
+            "`{}` answers for this name, but has nothing at `{}`.",
+            exchange.authority.host(),
+            exchange.path()
+        ));
     let page = if tried.is_empty() {
         page.paragraph("The domain has neither a `root-dir` nor an application.")
     } else {
         page.heading("What was looked for").list(tried.to_vec())
     };
-    page.foot("Written by shimmercat: no application was asked.").answer(form)
+    page.foot("Written by shimmercat: no application was asked.")
+        .answer(form)
 }
 
 /// 403 for a file that is there and may not be shown.
@@ -114,12 +138,21 @@ pub(crate) fn method_not_allowed(exchange: &Exchange, allow: &'static str, to: D
     let mut answer = if to == Disclosure::Public {
         plain(StatusCode::METHOD_NOT_ALLOWED).answer(form)
     } else {
-        Page::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} is not possible here", exchange.method))
-            .kind("method")
-            .paragraph(format!("`{}` is a file; files answer to {allow}, and no application is configured.", exchange.path()))
-            .answer(form)
+        Page::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            format!("{} is not possible here", exchange.method),
+        )
+        .kind("method")
+        .paragraph(format!(
+            "`{}` is a file; files answer to {allow}, and no application is configured.",
+            exchange.path()
+        ))
+        .answer(form)
     };
-    answer.head.headers.insert(header::ALLOW, http::HeaderValue::from_static(allow));
+    answer
+        .head
+        .headers
+        .insert(header::ALLOW, http::HeaderValue::from_static(allow));
     answer
 }
 
@@ -139,7 +172,11 @@ pub(crate) fn fault(fault: &Fault, attempted: &Attempted<'_>, form: Form, to: Di
     let is_passing = matches!(status.as_u16(), 502..=504);
     if to == Disclosure::Public {
         let page = plain(status);
-        return if is_passing { page.retry_after(COME_BACK).answer(form) } else { page.answer(form) };
+        return if is_passing {
+            page.retry_after(COME_BACK).answer(form)
+        } else {
+            page.answer(form)
+        };
     }
     match fault.kind() {
         Kind::Loop => looped(attempted).answer(form),
@@ -167,21 +204,33 @@ fn upstream(fault: &Fault, status: StatusCode, attempted: &Attempted<'_>) -> Pag
     };
     let mut page = Page::new(status, title)
         .kind("application-down")
-        .paragraph(format!("`{}` is answered by an application, and that did not work out.", attempted.url))
+        .paragraph(format!(
+            "`{}` is answered by an application, and there is no answer.",
+            attempted.url
+        ))
         .heading("What happened")
         .code(fault.chain())
         .paragraph(advice);
-    if !attempted.tried.is_empty() {
+    if attempted.tried.len() > 1 {
         page = page.heading("What was tried").list(attempted.tried.to_vec());
     }
-    page = page.retry_after(COME_BACK).foot("Written by shimmercat, not by the application.");
-    if attempted.method == Method::GET { page.retries() } else { page }
+    page = page
+        .retry_after(COME_BACK)
+        .foot("Written by shimmercat, not by the application.");
+    if attempted.method == Method::GET {
+        page.retries()
+    } else {
+        page
+    }
 }
 
 fn looped(attempted: &Attempted<'_>) -> Page {
     let mut page = Page::new(StatusCode::LOOP_DETECTED, "This request goes round in a circle")
         .kind("loop")
-        .paragraph(format!("`{}` was passed to an application, and came back here.", attempted.url))
+        .paragraph(format!(
+            "`{}` was passed to an application, and came back here.",
+            attempted.url
+        ))
         .paragraph(
             "The application's address leads to this very server, directly or through another proxy. Most often the \
              application asks for its own public name, or `connect-to` names one of our own ports.",

@@ -55,7 +55,9 @@ fn part(block: &Block) -> Markup {
         Block::Paragraph(text) => html! { p { (inline(text)) } },
         Block::List(items) => html! { ul { @for item in items { li { (inline(item)) } } } },
         Block::Links(links) => html! { ul { @for (address, words) in links { li { a href=(address) { (words) } } } } },
-        Block::Facts(facts) => html! { dl { @for (name, value) in facts { dt { (inline(name)) } dd { (inline(value)) } } } },
+        Block::Facts(facts) => {
+            html! { dl { @for (name, value) in facts { dt { (inline(name)) } dd { (inline(value)) } } } }
+        }
         Block::Code(text) => html! { pre { code { (text) } } },
     }
 }

@@ -10,7 +10,9 @@ mod text;
 
 pub use faults::{bare, redirect_to_https};
 
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use sc_http::{Answer, Body, Head};
 
@@ -44,18 +46,29 @@ impl Form {
     /// Source: RFC 9110 §12.5.1; `text/html;q=0` counts as not named.
     pub fn wanted(headers: &HeaderMap) -> Form {
         let names_html = |value: &HeaderValue| {
-            value.to_str().is_ok_and(|list| list.split(',').any(|item| is_acceptable(item, &["text/html", "application/xhtml+xml"])))
+            value.to_str().is_ok_and(|list| {
+                list.split(',')
+                    .any(|item| is_acceptable(item, &["text/html", "application/xhtml+xml"]))
+            })
         };
-        if headers.get_all(ACCEPT).iter().any(names_html) { Form::Html } else { Form::Text }
+        if headers.get_all(ACCEPT).iter().any(names_html) {
+            Form::Html
+        } else {
+            Form::Text
+        }
     }
 }
 
 /// Whether one item of `Accept` is one of these types with a quality above zero.
 fn is_acceptable(item: &str, types: &[&str]) -> bool {
     let mut parts = item.split(';').map(str::trim);
-    let is_named = parts.next().is_some_and(|name| types.iter().any(|t| name.eq_ignore_ascii_case(t)));
+    let is_named = parts
+        .next()
+        .is_some_and(|name| types.iter().any(|t| name.eq_ignore_ascii_case(t)));
     let is_refused = parts.any(|part| {
-        part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")).is_some_and(|q| q.parse::<f32>().is_ok_and(|q| q <= 0.0))
+        part.strip_prefix("q=")
+            .or_else(|| part.strip_prefix("Q="))
+            .is_some_and(|q| q.parse::<f32>().is_ok_and(|q| q <= 0.0))
     });
     is_named && !is_refused
 }
@@ -92,7 +105,15 @@ pub struct Page {
 impl Page {
     /// A page with a status and a title.
     pub fn new(status: StatusCode, title: impl Into<String>) -> Self {
-        Page { status, title: title.into(), kind: None, blocks: Vec::new(), foot: None, retries: false, retry_after: None }
+        Page {
+            status,
+            title: title.into(),
+            kind: None,
+            blocks: Vec::new(),
+            foot: None,
+            retries: false,
+            retry_after: None,
+        }
     }
 
     /// Names the kind of page in the field [`PAGE_HEADER`].
@@ -124,19 +145,31 @@ impl Page {
     /// Adds a list; nothing for an empty one.
     #[must_use]
     pub fn list(self, items: Vec<String>) -> Self {
-        if items.is_empty() { self } else { self.block(Block::List(items)) }
+        if items.is_empty() {
+            self
+        } else {
+            self.block(Block::List(items))
+        }
     }
 
     /// Adds a list of links (address, words); nothing for an empty one.
     #[must_use]
     pub fn links(self, links: Vec<(String, String)>) -> Self {
-        if links.is_empty() { self } else { self.block(Block::Links(links)) }
+        if links.is_empty() {
+            self
+        } else {
+            self.block(Block::Links(links))
+        }
     }
 
     /// Adds names and what they stand for; nothing for an empty list.
     #[must_use]
     pub fn facts(self, facts: Vec<(String, String)>) -> Self {
-        if facts.is_empty() { self } else { self.block(Block::Facts(facts)) }
+        if facts.is_empty() {
+            self
+        } else {
+            self.block(Block::Facts(facts))
+        }
     }
 
     /// Adds something to type or read as it is.
@@ -208,7 +241,10 @@ impl Page {
 
 /// Splits text at its backticks: words and, in every second place, code.
 fn spans(text: &str) -> impl Iterator<Item = (bool, &str)> {
-    text.split('`').enumerate().map(|(at, part)| (at % 2 == 1, part)).filter(|(_, part)| !part.is_empty())
+    text.split('`')
+        .enumerate()
+        .map(|(at, part)| (at % 2 == 1, part))
+        .filter(|(_, part)| !part.is_empty())
 }
 
 #[cfg(test)]

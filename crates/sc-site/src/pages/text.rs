@@ -21,7 +21,9 @@ pub(super) fn render(page: &Page) -> String {
             Block::Paragraph(text) => put(&mut out, "", text),
             Block::List(items) => items.iter().for_each(|item| put(&mut out, "  - ", item)),
             Block::Links(links) => links.iter().for_each(|(address, words)| link(&mut out, address, words)),
-            Block::Facts(facts) => facts.iter().for_each(|(name, value)| put(&mut out, "  ", &format!("{name}: {value}"))),
+            Block::Facts(facts) => facts
+                .iter()
+                .for_each(|(name, value)| put(&mut out, "  ", &format!("{name}: {value}"))),
             Block::Code(text) => text.lines().for_each(|line| put(&mut out, "    ", line)),
         }
     }
@@ -34,11 +36,19 @@ pub(super) fn render(page: &Page) -> String {
 
 fn heading(page: &Page) -> String {
     let status = page.status.to_string();
-    if status.ends_with(&page.title) { status } else { format!("{status}: {}", page.title) }
+    if status.ends_with(&page.title) {
+        status
+    } else {
+        format!("{status}: {}", page.title)
+    }
 }
 
 fn link(out: &mut String, address: &str, words: &str) {
-    if address.contains(words) { put(out, "  - ", address) } else { put(out, "  - ", &format!("{words}: {address}")) }
+    if address.contains(words) {
+        put(out, "  - ", address)
+    } else {
+        put(out, "  - ", &format!("{words}: {address}"))
+    }
 }
 
 fn put(out: &mut String, before: &str, line: &str) {

@@ -70,7 +70,9 @@ impl Dialer {
     pub(crate) async fn dial(&self, addr: &UpstreamAddr, asked: &str, is_upgrade: bool) -> Result<Fresh, Fault> {
         let until = Instant::now() + self.timeouts.connect;
         // Every address in the configuration is meant: the guard is for what clients ask for.
-        let dialled = dial_with(addr, &Guard::any(), self.timeouts.connect, &self.resolver).await.map_err(not_dialled)?;
+        let dialled = dial_with(addr, &Guard::any(), self.timeouts.connect, &self.resolver)
+            .await
+            .map_err(not_dialled)?;
         let (io, alpn): (Io, Alpn) = match &self.tls {
             None if self.protocol == UpstreamProtocol::H2c => (Box::new(dialled.stream), Alpn::H2),
             None => (Box::new(dialled.stream), Alpn::Http11),
@@ -86,7 +88,12 @@ impl Dialer {
         if alpn != Alpn::H2 {
             return Ok(Fresh::H1(H1::new(io)));
         }
-        let late = |_| fault(Kind::UpstreamTimeout, format!("{addr} accepted, but did not begin HTTP/2 in time"));
+        let late = |_| {
+            fault(
+                Kind::UpstreamTimeout,
+                format!("{addr} accepted, but did not begin HTTP/2 in time"),
+            )
+        };
         let (h2, driver) = timeout_at(until, h2_handshake(io)).await.map_err(late)??;
         Ok(Fresh::H2(h2, Box::pin(driver)))
     }

@@ -83,7 +83,10 @@ pub(crate) struct Need<'a> {
 
 impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Endpoint").field("addr", &self.addr).field("load", &self.load()).finish_non_exhaustive()
+        f.debug_struct("Endpoint")
+            .field("addr", &self.addr)
+            .field("load", &self.load())
+            .finish_non_exhaustive()
     }
 }
 
@@ -166,7 +169,11 @@ impl Endpoint {
         let found = shared.iter_mut().find(|shared| shared.connection.has_room())?;
         found.used = Instant::now();
         let busy = Some(found.busy.clone());
-        Some(Ready { connection: Connection::H2(found.connection.clone()), busy, is_reused: true })
+        Some(Ready {
+            connection: Connection::H2(found.connection.clone()),
+            busy,
+            is_reused: true,
+        })
     }
 
     /// The connection that rested last, because it is the likeliest to be open still.
@@ -174,7 +181,11 @@ impl Endpoint {
         let mut idle = self.idle.borrow_mut();
         while let Some(mut last) = idle.pop() {
             if last.since.elapsed() < self.pool.idle_time && last.connection.is_open() {
-                return Some(Ready { connection: Connection::H1(last.connection), busy: None, is_reused: true });
+                return Some(Ready {
+                    connection: Connection::H1(last.connection),
+                    busy: None,
+                    is_reused: true,
+                });
             }
         }
         None
@@ -184,16 +195,28 @@ impl Endpoint {
         match self.dialer.dial(&self.addr, need.asked, need.is_upgrade).await? {
             Fresh::H1(connection) => {
                 self.keeps_apart.set(true);
-                Ok(Ready { connection: Connection::H1(connection), busy: None, is_reused: false })
+                Ok(Ready {
+                    connection: Connection::H1(connection),
+                    busy: None,
+                    is_reused: false,
+                })
             }
             Fresh::H2(connection, driver) => {
                 self.keeps_apart.set(false);
                 (self.spawn)("connection to an application", driver);
                 let busy = Rc::new(());
-                let shared = Shared { connection: connection.clone(), used: Instant::now(), busy: busy.clone() };
+                let shared = Shared {
+                    connection: connection.clone(),
+                    used: Instant::now(),
+                    busy: busy.clone(),
+                };
                 self.shared.borrow_mut().push(shared);
                 self.sweep();
-                Ok(Ready { connection: Connection::H2(connection), busy: Some(busy), is_reused: false })
+                Ok(Ready {
+                    connection: Connection::H2(connection),
+                    busy: Some(busy),
+                    is_reused: false,
+                })
             }
         }
     }
@@ -205,7 +228,10 @@ impl Endpoint {
             if idle.len() >= self.pool.idle {
                 return;
             }
-            idle.push(Idle { connection, since: Instant::now() });
+            idle.push(Idle {
+                connection,
+                since: Instant::now(),
+            });
         }
         self.sweep();
     }
@@ -231,7 +257,9 @@ impl Endpoint {
             shared.connection.is_open() && shared.used + time > now
         });
         let idle = idle.iter().map(|idle| idle.since);
-        idle.chain(shared.iter().map(|shared| shared.used)).min().map(|since| since + time)
+        idle.chain(shared.iter().map(|shared| shared.used))
+            .min()
+            .map(|since| since + time)
     }
 }
 
@@ -257,7 +285,14 @@ struct Ready {
 
 impl Ready {
     fn lease(self, permit: OwnedSemaphorePermit) -> Lease {
-        let place = Place { _permit: permit, _busy: self.busy };
-        Lease { connection: self.connection, place, is_reused: self.is_reused }
+        let place = Place {
+            _permit: permit,
+            _busy: self.busy,
+        };
+        Lease {
+            connection: self.connection,
+            place,
+            is_reused: self.is_reused,
+        }
     }
 }

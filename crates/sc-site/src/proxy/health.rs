@@ -62,9 +62,16 @@ pub(crate) struct Candidate {
 pub(crate) fn choose(candidates: &[Candidate], random: &Random) -> Option<usize> {
     let left = |needs_health: bool| -> Vec<usize> {
         let is_left = |c: &Candidate| !c.was_tried && (c.is_in || !needs_health);
-        candidates.iter().enumerate().filter(|(_, c)| is_left(c)).map(|(at, _)| at).collect()
+        candidates
+            .iter()
+            .enumerate()
+            .filter(|(_, c)| is_left(c))
+            .map(|(at, _)| at)
+            .collect()
     };
-    let mut left = Some(left(true)).filter(|healthy| !healthy.is_empty()).unwrap_or_else(|| left(false));
+    let mut left = Some(left(true))
+        .filter(|healthy| !healthy.is_empty())
+        .unwrap_or_else(|| left(false));
     if left.len() < 2 {
         return left.first().copied();
     }
@@ -79,7 +86,9 @@ mod tests {
     use super::*;
 
     fn candidates(list: &[(bool, bool, usize)]) -> Vec<Candidate> {
-        list.iter().map(|&(is_in, was_tried, load)| Candidate { is_in, was_tried, load }).collect()
+        list.iter()
+            .map(|&(is_in, was_tried, load)| Candidate { is_in, was_tried, load })
+            .collect()
     }
 
     #[test]
@@ -96,7 +105,10 @@ mod tests {
     fn ejected_ones_are_used_only_when_nothing_else_is_left() {
         let random = Random::new(7);
         assert!((0..50).all(|_| choose(&candidates(&[(false, false, 0), (true, false, 99)]), &random) == Some(1)));
-        assert_eq!(choose(&candidates(&[(false, false, 0), (true, true, 0)]), &random), Some(0));
+        assert_eq!(
+            choose(&candidates(&[(false, false, 0), (true, true, 0)]), &random),
+            Some(0)
+        );
         assert_eq!(choose(&candidates(&[(true, true, 0)]), &random), None);
         assert_eq!(choose(&[], &random), None);
     }

@@ -66,24 +66,40 @@ struct Reply {
 
 impl Upstream {
     /// Prepares an application; nothing is dialled yet.
-    pub(crate) fn compile(site: &NamePattern, spec: UpstreamSpec, environment: &Environment) -> Result<Self, SiteError> {
+    pub(crate) fn compile(
+        site: &NamePattern,
+        spec: UpstreamSpec,
+        environment: &Environment,
+    ) -> Result<Self, SiteError> {
         if spec.addrs.is_empty() {
             return Err(SiteError::NoAddress(site.clone()));
         }
-        let marker = HeaderValue::from_str(&environment.marker).ok().filter(|marker| !marker.is_empty());
+        let marker = HeaderValue::from_str(&environment.marker)
+            .ok()
+            .filter(|marker| !marker.is_empty());
         let marker = marker.ok_or(SiteError::Marker)?;
         let config = |alpn| {
-            client_config(&spec.trust, alpn).map_err(|source| SiteError::Tls { site: site.clone(), source })
+            client_config(&spec.trust, alpn).map_err(|source| SiteError::Tls {
+                site: site.clone(),
+                source,
+            })
         };
         let tls = match spec.protocol {
             UpstreamProtocol::Https => Some((config(H2_AND_HTTP11)?, config(HTTP11_ONLY)?)),
             UpstreamProtocol::Http | UpstreamProtocol::H2c => None,
         };
         let endpoint = |addr| {
-            let tls = tls.as_ref().map(|(any, http11)| {
-                Tls { any: any.clone(), http11: http11.clone(), name: spec.server_name.clone() }
+            let tls = tls.as_ref().map(|(any, http11)| Tls {
+                any: any.clone(),
+                http11: http11.clone(),
+                name: spec.server_name.clone(),
             });
-            let dialer = Dialer { protocol: spec.protocol, tls, timeouts: spec.timeouts, resolver: Default::default() };
+            let dialer = Dialer {
+                protocol: spec.protocol,
+                tls,
+                timeouts: spec.timeouts,
+                resolver: Default::default(),
+            };
             Rc::new(Endpoint::new(addr, dialer, spec.pool, environment.spawn.clone()))
         };
         let limits = ClientLimits {
@@ -109,19 +125,29 @@ impl Upstream {
             method: exchange.method.clone(),
             protocol: exchange.protocol,
             host: exchange.authority.host().into(),
-            url: format!("{}://{}{}", exchange.scheme.as_str(), exchange.authority, exchange.target),
+            url: format!(
+                "{}://{}{}",
+                exchange.scheme.as_str(),
+                exchange.authority,
+                exchange.target
+            ),
             form: Form::wanted(&exchange.headers),
             opening: None,
             interim: exchange.interim.clone(),
         };
         let looped = request::check_loop(&exchange.headers, &self.marker);
         let out = request::outgoing(&mut exchange, around, &self.marker);
-        asked.opening = out.upgrade.as_deref().map(|protocol| Opening::new(protocol, &out.headers, &self.random));
+        asked.opening = out
+            .upgrade
+            .as_deref()
+            .map(|protocol| Opening::new(protocol, &out.headers, &self.random));
         let reply = match looped {
             Ok(()) => self.ask(out, &asked, notes).await,
             Err(fault) => Err(fault),
         };
-        reply.and_then(|reply| self.respond(reply, &asked, notes)).unwrap_or_else(|fault| self.page(&fault, &asked, notes))
+        reply
+            .and_then(|reply| self.respond(reply, &asked, notes))
+            .unwrap_or_else(|fault| self.page(&fault, &asked, notes))
     }
 
     /// Sends a request until there is an answer, or no address or attempt is left.
@@ -142,7 +168,11 @@ impl Upstream {
                 notes.add_retry();
             }
             notes.set_upstream(&endpoint.addr.to_string());
-            let need = Need { asked: &asked.host, is_upgrade: asked.opening.is_some(), is_fresh };
+            let need = Need {
+                asked: &asked.host,
+                is_upgrade: asked.opening.is_some(),
+                is_fresh,
+            };
             let lease = match endpoint.lease(need).await {
                 Ok(lease) => lease,
                 Err(fault) => {
@@ -160,8 +190,12 @@ impl Upstream {
                 Ok(reply) => return Ok(reply),
                 Err(error) => {
                     self.note_failure(endpoint, &error.fault, notes);
-                    let given_back = error.outgoing.filter(|out| may_repeat(&error.fault, &out.method, is_reused));
-                    let Some(given_back) = given_back else { return Err(error.fault) };
+                    let given_back = error
+                        .outgoing
+                        .filter(|out| may_repeat(&error.fault, &out.method, is_reused));
+                    let Some(given_back) = given_back else {
+                        return Err(error.fault);
+                    };
                     out = *given_back;
                     if is_reused {
                         again_at = Some(at);
@@ -172,7 +206,13 @@ impl Upstream {
                 }
             }
         }
-        Err(last.unwrap_or_else(|| Fault::new(sc_http::Side::Local, Kind::Internal, "no address of the application was asked")))
+        Err(last.unwrap_or_else(|| {
+            Fault::new(
+                sc_http::Side::Local,
+                Kind::Internal,
+                "no address of the application was asked",
+            )
+        }))
     }
 
     fn choose(&self, was_tried: &[bool]) -> Option<usize> {
@@ -180,8 +220,10 @@ impl Upstream {
             return was_tried.first().is_some_and(|tried| !tried).then_some(0);
         }
         let now = Instant::now();
-        let candidate = |(endpoint, was_tried): (&Rc<Endpoint>, &bool)| {
-            Candidate { is_in: endpoint.health.is_in(now), was_tried: *was_tried, load: endpoint.load() }
+        let candidate = |(endpoint, was_tried): (&Rc<Endpoint>, &bool)| Candidate {
+            is_in: endpoint.health.is_in(now),
+            was_tried: *was_tried,
+            load: endpoint.load(),
         };
         let candidates: Vec<_> = self.endpoints.iter().zip(was_tried).map(candidate).collect();
         health::choose(&candidates, &self.random)
@@ -189,7 +231,10 @@ impl Upstream {
 
     fn note_failure(&self, endpoint: &Endpoint, fault: &Fault, notes: &Notes) {
         notes.add_tried(format!("{}: {}", endpoint.addr, fault.chain()));
-        if !matches!(fault.kind(), Kind::DownstreamClosed | Kind::RequestTimeout | Kind::BodyTooLarge | Kind::BadRequest) {
+        if !matches!(
+            fault.kind(),
+            Kind::DownstreamClosed | Kind::RequestTimeout | Kind::BodyTooLarge | Kind::BadRequest
+        ) {
             endpoint.health.fail(Instant::now());
         }
     }
@@ -224,7 +269,11 @@ impl Upstream {
         };
         notes.set_first_byte(began.elapsed());
         endpoint.health.succeed();
-        Ok(Reply { incoming, version, place: lease.place })
+        Ok(Reply {
+            incoming,
+            version,
+            place: lease.place,
+        })
     }
 
     /// Makes the application's answer ours.
@@ -250,7 +299,11 @@ impl Upstream {
                     head.headers.extend(protocol.map(|protocol| (UPGRADE, protocol)));
                 }
                 let tunnel = Tunnel::new(io, self.timeouts.idle);
-                Ok(Answer { head, payload: Payload::Tunnel(Box::new(tunnel)), guard: None })
+                Ok(Answer {
+                    head,
+                    payload: Payload::Tunnel(Box::new(tunnel)),
+                    guard: None,
+                })
             }
         }
     }
@@ -259,7 +312,11 @@ impl Upstream {
         notes.set_handler(Handler::Page);
         notes.set_fault(fault.chain());
         let tried = notes.tried();
-        let attempted = Attempted { method: &asked.method, url: &asked.url, tried: &tried };
+        let attempted = Attempted {
+            method: &asked.method,
+            url: &asked.url,
+            tried: &tried,
+        };
         faults::fault(fault, &attempted, asked.form, self.disclosure)
     }
 }
@@ -284,5 +341,7 @@ fn may_repeat(fault: &Fault, method: &Method, is_reused: bool) -> bool {
 
 /// A number from the instance's marker, which is another one each time.
 fn seed(marker: &str) -> u64 {
-    marker.bytes().fold(0, |seed, byte| crate::random::mix(seed ^ u64::from(byte)))
+    marker
+        .bytes()
+        .fold(0, |seed, byte| crate::random::mix(seed ^ u64::from(byte)))
 }

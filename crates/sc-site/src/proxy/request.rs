@@ -38,7 +38,12 @@ pub(crate) fn outgoing(exchange: &mut Exchange, around: &Around, marker: &Header
     for name in [PROXY, PROXY_AUTHORIZATION] {
         headers.remove(name);
     }
-    let seen = Seen { client: around.client.ip(), scheme: exchange.scheme, host: &authority, is_trusted: false };
+    let seen = Seen {
+        client: around.client.ip(),
+        scheme: exchange.scheme,
+        host: &authority,
+        is_trusted: false,
+    };
     forwarded::set(&mut headers, &seen);
     headers.append(LOOP, marker.clone());
     Outgoing {
@@ -48,7 +53,10 @@ pub(crate) fn outgoing(exchange: &mut Exchange, around: &Around, marker: &Header
         scheme: exchange.scheme,
         headers,
         // Nobody speaks it any more, and the request is as good without (RFC 9113 §3.1).
-        upgrade: exchange.upgrade.clone().filter(|protocol| !protocol.eq_ignore_ascii_case("h2c")),
+        upgrade: exchange
+            .upgrade
+            .clone()
+            .filter(|protocol| !protocol.eq_ignore_ascii_case("h2c")),
         body: std::mem::take(&mut exchange.body),
     }
 }

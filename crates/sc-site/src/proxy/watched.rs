@@ -31,7 +31,11 @@ impl Watched {
         if http_body::Body::is_end_stream(&body) {
             return body;
         }
-        Body::stream(Watched { body, notes, place: Some(place) })
+        Body::stream(Watched {
+            body,
+            notes,
+            place: Some(place),
+        })
     }
 }
 
@@ -73,7 +77,12 @@ impl Tunnel {
     /// Watches both directions.
     pub(crate) fn new(io: Box<dyn Duplex>, idle_time: Duration) -> Self {
         let last = Instant::now();
-        Tunnel { io, idle_time, last, timer: Box::pin(tokio::time::sleep(idle_time)) }
+        Tunnel {
+            io,
+            idle_time,
+            last,
+            timer: Box::pin(tokio::time::sleep(idle_time)),
+        }
     }
 
     /// Whether nothing has passed for too long; the timer is moved only when it fires.
@@ -97,7 +106,10 @@ impl AsyncRead for Tunnel {
             return polled;
         }
         match self.poll_silent(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the tunnel was silent for too long"))),
+            Poll::Ready(()) => Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the tunnel was silent for too long",
+            ))),
             Poll::Pending => Poll::Pending,
         }
     }

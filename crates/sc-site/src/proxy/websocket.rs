@@ -32,7 +32,10 @@ impl Opening {
         let client_key = headers.get(SEC_WEBSOCKET_KEY).cloned();
         let is_websocket = protocol.eq_ignore_ascii_case("websocket");
         let upstream_key = client_key.clone().or_else(|| is_websocket.then(|| key(random)));
-        Opening { client_key, upstream_key }
+        Opening {
+            client_key,
+            upstream_key,
+        }
     }
 
     /// Gives a request the form that a connection of this version wants; may be called again for another version.
@@ -75,7 +78,13 @@ impl Opening {
 /// A fresh key: 16 bytes that need only differ from one connection to the next (RFC 6455 §4.1).
 fn key(random: &Random) -> HeaderValue {
     let mut bytes = [0; 16];
-    for (place, byte) in bytes.iter_mut().zip(random.next().to_be_bytes().into_iter().chain(random.next().to_be_bytes())) {
+    for (place, byte) in bytes.iter_mut().zip(
+        random
+            .next()
+            .to_be_bytes()
+            .into_iter()
+            .chain(random.next().to_be_bytes()),
+    ) {
         *place = byte;
     }
     text(STANDARD.encode(bytes))
@@ -116,7 +125,10 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(SEC_WEBSOCKET_ACCEPT, accept(&invented));
         assert!(opening.agree(&mut headers, Protocol::Http11).is_ok() && headers.is_empty());
-        headers.insert(SEC_WEBSOCKET_ACCEPT, HeaderValue::from_static("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+        headers.insert(
+            SEC_WEBSOCKET_ACCEPT,
+            HeaderValue::from_static("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+        );
         assert!(opening.agree(&mut headers, Protocol::Http11).is_err());
         assert!(opening.agree(&mut HeaderMap::new(), Protocol::Http11).is_err());
     }
