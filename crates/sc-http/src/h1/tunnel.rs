@@ -69,15 +69,15 @@ impl Pipe {
 
 /// What was moved through a tunnel.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Moved {
+pub(crate) struct Moved {
     /// Bytes from the client.
-    pub(super) received: u64,
+    pub(crate) received: u64,
     /// Bytes to the client.
-    pub(super) sent: u64,
+    pub(crate) sent: u64,
 }
 
 /// Moves bytes both ways until both ends are done; `ahead` was already read from `client`.
-pub(super) async fn join<A, B>(client: &mut A, ahead: BytesMut, other: &mut B, moved: impl Fn(Moved)) -> io::Result<()>
+pub(crate) async fn join<A, B>(client: &mut A, ahead: BytesMut, other: &mut B, moved: impl Fn(Moved)) -> io::Result<()>
 where
     A: AsyncRead + AsyncWrite + Unpin + ?Sized,
     B: AsyncRead + AsyncWrite + Unpin + ?Sized,

@@ -1,18 +1,305 @@
-//! HTTP/2, server role (RFC 9113).
+//! HTTP/2, server role (RFC 9113), over the `h2` crate with a driver of our own.
+//!
+//! One task serves one connection: it accepts streams, polls their exchanges in the order in which they are woken, and
+//! writes all that came of it at once (the [`cork`]). `h2` schedules DATA frames of ready streams in turn; each asks for
+//! no more window at a time than one frame, so none starves the others.
+//!
+//! What defends a connection: header lists (`max_header_list_size`, field count with cookie crumbs, CVE-2026-49975;
+//! CONTINUATION is bounded by `h2`, CVE-2024-27316), streams (`max_concurrent_streams`), resets of either side (a budget in
+//! [`frames`], `max_pending_accept_reset_streams`, CVE-2023-44487; `max_local_error_reset_streams`, CVE-2025-8671), empty
+//! frames (a budget in [`frames`]; `h2`'s `data_frame_budget`; CVE-2019-9511 to 9518), small windows and slow readers
+//! (`max_send_buffer_size`, a time limit for each stalled stream and for the connection), and time limits for the preface,
+//! header blocks, bodies and idleness.
 
+pub(crate) mod channel;
+pub(crate) mod cork;
+mod frames;
+mod request;
+mod stream;
+pub(crate) mod upload;
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason, RecvStream};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
-use crate::{Fault, Limits, Service};
+use self::cork::{Cork, Corked};
+use self::frames::Frames;
+use crate::timer::Alarm;
+use crate::{Fault, Kind, Limits, Service, Side};
+
+/// Streams that may be reset by our own errors before the connection is given up (CVE-2025-8671).
+const LOCAL_RESETS: usize = 100;
+
+/// Reset streams that are remembered, so that frames still under way for them are no errors.
+const REMEMBERED_RESETS: usize = 50;
+
+/// Rounds of accepting and answering in one poll, before others have their turn.
+const ROUNDS: usize = 8;
+
+/// How long a connection that is done with may take to end, and what it may still send.
+const LINGER_TIME: Duration = Duration::from_secs(5);
+const LINGER_BYTES: usize = 1 << 20;
 
 /// Serves one connection until it ends; the fault, if any, is for the log.
+///
+/// Shape: `io` is fresh, before the client's preface. When `drain` is cancelled, no new streams are taken (GOAWAY in two
+/// steps) and the connection ends with its last exchange.
+/// Cancel: the connection breaks off, and the exchanges on it count as cancelled.
 pub async fn serve<IO, S>(io: IO, service: Rc<S>, limits: &Limits, drain: CancellationToken) -> Option<Fault>
 where
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
     S: Service,
 {
-    let _ = (io, service, limits, drain);
-    None
+    let (stream, corked) = cork::cork(io, Some(Frames::new()));
+    let connection = match handshake(stream, &corked, limits).await {
+        Ok(connection) => connection,
+        Err(fault) => return fault,
+    };
+    let limits = Rc::new(limits.clone());
+    let shared = limits.clone();
+    let exchange = move |request, respond| stream::run(service.clone(), request, respond, shared.clone());
+    let mut driver = Driver {
+        connection,
+        corked: corked.clone(),
+        streams: FuturesUnordered::new(),
+        limits,
+        idle: Alarm::default(),
+        block: Alarm::default(),
+        stall: Alarm::default(),
+        stalled_at: 0,
+        is_ending: false,
+    };
+    let mut drained = pin!(drain.cancelled());
+    let fault = poll_fn(|cx| driver.poll(&exchange, drained.as_mut(), cx)).await;
+    drop(driver);
+    linger(&corked).await;
+    fault
+}
+
+/// Settles the connection: settings and preface.
+async fn handshake<IO>(
+    stream: Cork<IO>,
+    corked: &RefCell<Corked<IO>>,
+    limits: &Limits,
+) -> Result<Connection<Cork<IO>, Bytes>, Option<Fault>>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(limits.streams)
+        .initial_window_size(limits.stream_window_bytes)
+        .initial_connection_window_size(limits.connection_window_bytes)
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .max_send_buffer_size(limits.send_buffer_bytes)
+        .max_concurrent_reset_streams(REMEMBERED_RESETS)
+        .max_pending_accept_reset_streams(REMEMBERED_RESETS)
+        .max_local_error_reset_streams(Some(LOCAL_RESETS))
+        .enable_connect_protocol();
+    let mut handshake = pin!(builder.handshake(stream));
+    let mut alarm = Alarm::default();
+    alarm.set(limits.head_time);
+    poll_fn(|cx| {
+        let settled = handshake.as_mut().poll(cx);
+        if let Poll::Ready(settled) = settled {
+            return Poll::Ready(settled.map_err(ended));
+        }
+        if let Poll::Ready(Err(_)) = corked.borrow_mut().poll_drain(cx) {
+            return Poll::Ready(Err(None));
+        }
+        if alarm.poll_is_due(cx) {
+            Poll::Ready(Err(None))
+        } else {
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+/// A connection that is being served; `F` is the future of one exchange.
+struct Driver<IO, F> {
+    connection: Connection<Cork<IO>, Bytes>,
+    corked: Rc<RefCell<Corked<IO>>>,
+    streams: FuturesUnordered<F>,
+    limits: Rc<Limits>,
+    idle: Alarm,
+    /// A header block that has begun.
+    block: Alarm,
+    /// A write that makes no progress.
+    stall: Alarm,
+    stalled_at: u64,
+    /// GOAWAY was sent because of idleness or drain.
+    is_ending: bool,
+}
+
+impl<IO, F> Driver<IO, F>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = bool>,
+{
+    /// One turn; the end of the connection, with its fault, when there is nothing more to do.
+    fn poll(
+        &mut self,
+        exchange: &impl Fn(http::Request<RecvStream>, SendResponse<Bytes>) -> F,
+        drained: Pin<&mut WaitForCancellationFuture<'_>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Fault>> {
+        if !self.is_ending && drained.poll(cx).is_ready() {
+            self.is_ending = true;
+            self.connection.graceful_shutdown();
+        }
+        for round in 0..=ROUNDS {
+            let has_new = match self.accept(exchange, cx) {
+                Ok(has_new) => has_new,
+                Err(fault) => return Poll::Ready(fault),
+            };
+            // What the exchanges of the last round have queued was moved on by accepting.
+            if (round > 0 && !has_new) || self.streams.is_empty() {
+                break;
+            }
+            if round == ROUNDS {
+                cx.waker().wake_by_ref();
+                break;
+            }
+            self.answer(cx);
+        }
+        self.drain(cx)
+    }
+
+    /// Moves the engine on and takes new streams; whether there were any.
+    fn accept(
+        &mut self,
+        exchange: &impl Fn(http::Request<RecvStream>, SendResponse<Bytes>) -> F,
+        cx: &mut Context<'_>,
+    ) -> Result<bool, Option<Fault>> {
+        let mut has_new = false;
+        loop {
+            match self.connection.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    self.streams.push(exchange(request, respond));
+                    has_new = true;
+                }
+                Poll::Ready(Some(Err(error))) => return Err(ended(error)),
+                Poll::Ready(None) => return Err(None),
+                Poll::Pending => {
+                    let violation = self.corked.borrow_mut().take_violation();
+                    match violation {
+                        Some(reason) => self.connection.abrupt_shutdown(reason),
+                        None => return Ok(has_new),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Polls the exchanges that were woken.
+    fn answer(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some(is_whole)) = self.streams.poll_next_unpin(cx) {
+            if is_whole && let Some(frames) = &mut self.corked.borrow_mut().frames {
+                frames.forgive();
+            }
+        }
+    }
+
+    /// Writes what has gathered and looks after the time limits.
+    fn drain(&mut self, cx: &mut Context<'_>) -> Poll<Option<Fault>> {
+        let mut corked = self.corked.borrow_mut();
+        match corked.poll_drain(cx) {
+            Poll::Ready(Err(error)) => return Poll::Ready(Some(gone("writing to the client").caused_by(error))),
+            Poll::Ready(Ok(())) => self.stall.clear(),
+            Poll::Pending => {
+                if self.stalled_at != corked.written() {
+                    self.stalled_at = corked.written();
+                    self.stall.clear();
+                }
+                self.stall.set_once(self.limits.write_stall_time);
+                if self.stall.poll_is_due(cx) {
+                    return Poll::Ready(Some(gone("the client does not read")));
+                }
+            }
+        }
+        if corked.frames.as_ref().is_some_and(Frames::is_in_block) {
+            self.block.set_once(self.limits.head_time);
+        } else {
+            self.block.clear();
+        }
+        if self.block.poll_is_due(cx) {
+            drop(corked);
+            self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            cx.waker().wake_by_ref();
+            self.block.clear();
+            return Poll::Pending;
+        }
+        if !self.streams.is_empty() {
+            self.idle.clear();
+            return Poll::Pending;
+        }
+        corked.rest();
+        self.idle.set_once(if self.is_ending {
+            LINGER_TIME
+        } else {
+            self.limits.idle_time
+        });
+        if !self.idle.poll_is_due(cx) {
+            return Poll::Pending;
+        }
+        if self.is_ending {
+            return Poll::Ready(None);
+        }
+        drop(corked);
+        self.is_ending = true;
+        self.idle.clear();
+        self.connection.graceful_shutdown();
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Lets the client read our last frames rather than meet a reset.
+async fn linger<IO: AsyncRead + AsyncWrite + Unpin>(corked: &RefCell<Corked<IO>>) {
+    let (mut left, mut is_shut, mut alarm) = (LINGER_BYTES, false, Alarm::default());
+    alarm.set(LINGER_TIME);
+    poll_fn(|cx| {
+        let closed = corked.borrow_mut().poll_close(&mut left, &mut is_shut, cx);
+        if closed.is_ready() || alarm.poll_is_due(cx) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+}
+
+/// The fault that the end of a connection is, if it is one.
+fn ended(error: h2::Error) -> Option<Fault> {
+    if error.is_io() || error.is_remote() {
+        return None;
+    }
+    Some(
+        Fault::new(
+            Side::Downstream,
+            Kind::BadRequest,
+            "the client broke the rules of HTTP/2",
+        )
+        .caused_by(error),
+    )
+}
+
+fn gone(detail: &str) -> Fault {
+    Fault::new(Side::Downstream, Kind::DownstreamClosed, detail)
+}
+
+/// Runs the inspection of frames on any bytes, for fuzzing.
+pub fn fuzz_frames(input: &[u8]) {
+    frames::fuzz(input);
 }

@@ -1,0 +1,279 @@
+//! Looks at frame headers as they pass in (RFC 9113 §4.1, §6), for what the `h2` crate answers with the wrong error code or
+//! does not bound.
+//!
+//! Nothing is kept but the header of the current frame and a few counts.
+
+use h2::Reason;
+use tokio::time::Instant;
+
+const PREFACE_BYTES: usize = 24;
+
+/// Resets that a client may send ahead of its finished exchanges: a page that is left takes back all it asked for.
+const RESETS: Budget = Budget {
+    most: 200.0,
+    per_second: 20.0,
+};
+
+/// Frames that make us work and carry nothing: PING, SETTINGS, PRIORITY, unknown ones (CVE-2019-9512, -9515, -9513).
+const EMPTY_TALK: Budget = Budget {
+    most: 10_000.0,
+    per_second: 1_000.0,
+};
+
+const END_HEADERS: u8 = 4;
+const ACK: u8 = 1;
+
+const HEADERS: u8 = 1;
+const PRIORITY: u8 = 2;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+
+const INITIAL_WINDOW_SIZE: u16 = 4;
+
+/// A frame that is a connection error.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Bad {
+    /// Where it starts in the bytes looked at.
+    pub(crate) at: usize,
+    /// The error.
+    pub(crate) reason: Reason,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Budget {
+    most: f64,
+    per_second: f64,
+}
+
+#[derive(Debug)]
+struct Purse {
+    budget: Budget,
+    left: f64,
+    since: Instant,
+}
+
+impl Purse {
+    fn new(budget: Budget) -> Self {
+        Purse {
+            budget,
+            left: budget.most,
+            since: Instant::now(),
+        }
+    }
+
+    fn pay(&mut self) -> bool {
+        if self.left < 1.0 {
+            let now = Instant::now();
+            self.earn(now.duration_since(self.since).as_secs_f64() * self.budget.per_second);
+            self.since = now;
+        }
+        self.left -= 1.0;
+        self.left >= 0.0
+    }
+
+    fn earn(&mut self, much: f64) {
+        self.left = (self.left + much).min(self.budget.most);
+    }
+}
+
+/// State of looking.
+#[derive(Debug)]
+pub(crate) struct Frames {
+    header: [u8; 9],
+    have: usize,
+    /// Payload still to pass; the preface counts as one.
+    left: usize,
+    entry: [u8; 6],
+    in_entry: usize,
+    in_block: bool,
+    resets: Purse,
+    talk: Purse,
+}
+
+impl Frames {
+    pub(crate) fn new() -> Self {
+        Frames {
+            header: [0; 9],
+            have: 0,
+            left: PREFACE_BYTES,
+            entry: [0; 6],
+            in_entry: 0,
+            in_block: false,
+            resets: Purse::new(RESETS),
+            talk: Purse::new(EMPTY_TALK),
+        }
+    }
+
+    /// Whether a header block has begun and not ended.
+    pub(crate) fn is_in_block(&self) -> bool {
+        self.in_block || (self.left > 0 && matches!(self.kind(), HEADERS | CONTINUATION))
+    }
+
+    /// An exchange went well: the client may take back one more.
+    pub(crate) fn forgive(&mut self) {
+        self.resets.earn(1.0);
+    }
+
+    /// Looks at what came.
+    pub(crate) fn inspect(&mut self, came: &[u8]) -> Result<(), Bad> {
+        let mut rest = came;
+        let mut start = 0;
+        loop {
+            let at = came.len() - rest.len();
+            if self.left > 0 {
+                let (part, after) = rest.split_at_checked(self.left).unwrap_or((rest, &[]));
+                if self.kind() == SETTINGS {
+                    self.entries(part).map_err(|reason| Bad { at, reason })?;
+                }
+                self.left -= part.len();
+                rest = after;
+                if self.left > 0 {
+                    return Ok(());
+                }
+                self.have = 0;
+                start = came.len() - rest.len();
+                continue;
+            }
+            let Some((byte, after)) = rest.split_first() else {
+                return Ok(());
+            };
+            if self.have == 0 {
+                start = at;
+            }
+            if let Some(slot) = self.header.get_mut(self.have) {
+                *slot = *byte;
+            }
+            self.have += 1;
+            rest = after;
+            if self.have == self.header.len() {
+                self.head().map_err(|reason| Bad { at: start, reason })?;
+                if self.left == 0 {
+                    self.have = 0;
+                }
+            }
+        }
+    }
+
+    fn kind(&self) -> u8 {
+        // Before the first frame its header is all zeroes: DATA, which nothing is done about.
+        self.header[3]
+    }
+
+    /// Judges a frame by its header.
+    fn head(&mut self) -> Result<(), Reason> {
+        let [a, b, c, kind, flags, ..] = self.header;
+        let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+        (self.left, self.in_entry) = (length, 0);
+        let is_sized = match kind {
+            PRIORITY => length == 5,
+            RST_STREAM | WINDOW_UPDATE => length == 4,
+            SETTINGS if flags & ACK != 0 => length == 0,
+            SETTINGS => length % 6 == 0,
+            PING => length == 8,
+            GOAWAY => length >= 8,
+            _ => true,
+        };
+        if !is_sized {
+            return Err(Reason::FRAME_SIZE_ERROR);
+        }
+        match kind {
+            HEADERS | CONTINUATION => self.in_block = flags & END_HEADERS == 0,
+            RST_STREAM if !self.resets.pay() => return Err(Reason::ENHANCE_YOUR_CALM),
+            PRIORITY | SETTINGS | PING | 10.. if !self.talk.pay() => return Err(Reason::ENHANCE_YOUR_CALM),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Judges the values of a SETTINGS frame (RFC 9113 §6.5.2).
+    fn entries(&mut self, part: &[u8]) -> Result<(), Reason> {
+        for byte in part {
+            if let Some(slot) = self.entry.get_mut(self.in_entry) {
+                *slot = *byte;
+            }
+            self.in_entry = (self.in_entry + 1) % self.entry.len();
+            if self.in_entry == 0 {
+                let [id_high, id_low, high, ..] = self.entry;
+                if u16::from_be_bytes([id_high, id_low]) == INITIAL_WINDOW_SIZE && high & 0x80 != 0 {
+                    return Err(Reason::FLOW_CONTROL_ERROR);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs the inspection on any bytes, for fuzzing.
+pub(crate) fn fuzz(input: &[u8]) {
+    let at_once = Frames::new().inspect(input).map_err(|bad| bad.reason);
+    let mut frames = Frames::new();
+    let bit_by_bit = input
+        .iter()
+        .try_for_each(|byte| frames.inspect(&[*byte]))
+        .map_err(|bad| bad.reason);
+    assert_eq!(at_once, bit_by_bit, "a verdict does not depend on how frames arrive");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(frames: &[(u8, u8, &[u8])], expected: Result<(), (usize, Reason)>) {
+        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        for (kind, flags, payload) in frames {
+            bytes.extend_from_slice(&(payload.len() as u32).to_be_bytes()[1..]);
+            bytes.extend_from_slice(&[*kind, *flags, 0, 0, 0, 0]);
+            bytes.extend_from_slice(payload);
+        }
+        fuzz(&bytes);
+        let got = Frames::new()
+            .inspect(&bytes)
+            .map_err(|bad| (bad.at - PREFACE_BYTES, bad.reason));
+        assert_eq!(got, expected, "{frames:?}");
+    }
+
+    #[tokio::test]
+    async fn wrong_sizes_and_floods_are_errors() {
+        check(
+            &[
+                (SETTINGS, 0, &[]),
+                (SETTINGS, ACK, &[]),
+                (PING, 0, &[0; 8]),
+                (0x42, 0, &[1; 300]),
+            ],
+            Ok(()),
+        );
+        check(&[(SETTINGS, 0, &[0; 5])], Err((0, Reason::FRAME_SIZE_ERROR)));
+        check(
+            &[(SETTINGS, 0, &[]), (SETTINGS, ACK, &[0; 6])],
+            Err((9, Reason::FRAME_SIZE_ERROR)),
+        );
+        check(&[(PING, 0, &[0; 7])], Err((0, Reason::FRAME_SIZE_ERROR)));
+        check(&[(RST_STREAM, 0, &[0; 3])], Err((0, Reason::FRAME_SIZE_ERROR)));
+        check(&[(SETTINGS, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff])], Ok(()));
+        check(
+            &[(SETTINGS, 0, &[0, 4, 0x80, 0, 0, 0])],
+            Err((9, Reason::FLOW_CONTROL_ERROR)),
+        );
+        check(&vec![(RST_STREAM, 0, &[0; 4][..]); 200], Ok(()));
+        check(
+            &vec![(RST_STREAM, 0, &[0; 4][..]); 202],
+            Err((200 * 13, Reason::ENHANCE_YOUR_CALM)),
+        );
+        let mut frames = Frames::new();
+        frames.inspect(&[0; PREFACE_BYTES]).expect("preface");
+        for (bytes, is_in_block) in [
+            (&[0, 0, 2, 1, 0, 0, 0, 0, 1][..], true),
+            (&[1, 1], true),
+            (&[0, 0, 1, 9, 4, 0, 0, 0, 1], true),
+            (&[1], false),
+        ] {
+            frames.inspect(bytes).expect("frame");
+            assert_eq!(frames.is_in_block(), is_in_block);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Moves a body into a stream of DATA frames, as fast as windows allow, for both roles.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::SendStream;
+use http::HeaderMap;
+
+use super::channel::poll_capacity;
+use crate::timer::Alarm;
+use crate::{Body, Fault, Kind, Side};
+
+/// A body on its way.
+pub(crate) struct Upload {
+    body: Body,
+    stream: SendStream<Bytes>,
+    /// What was taken out of the body and waits for a window.
+    piece: Bytes,
+    /// What the length was declared to be, less what was taken.
+    declared: Option<u64>,
+    is_done: bool,
+    is_touched: bool,
+    sent: u64,
+    stall: Alarm,
+    stall_time: Duration,
+    /// The side that takes the body.
+    side: Side,
+}
+
+impl Upload {
+    pub(crate) fn new(
+        body: Body,
+        stream: SendStream<Bytes>,
+        declared: Option<u64>,
+        stall_time: Duration,
+        side: Side,
+    ) -> Self {
+        Upload {
+            body,
+            stream,
+            piece: Bytes::new(),
+            declared,
+            is_done: false,
+            is_touched: false,
+            sent: 0,
+            stall: Alarm::default(),
+            stall_time,
+            side,
+        }
+    }
+
+    /// Whether all was handed over.
+    pub(crate) fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    /// How many bytes were handed over.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// The stream, e.g. to reset it.
+    pub(crate) fn stream(&mut self) -> &mut SendStream<Bytes> {
+        &mut self.stream
+    }
+
+    /// Gives the body back when nothing was taken out of it.
+    pub(crate) fn into_untouched(self) -> Option<Body> {
+        (!self.is_touched).then_some(self.body)
+    }
+
+    /// Moves as much as can be.
+    ///
+    /// Errors: the fault of the body; `Internal` when it is not as long as was declared; the other side's end.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        while !self.is_done {
+            if self.piece.is_empty() && !self.poll_take(cx)?.is_ready() {
+                // Nothing to send: what is left to notice is that nobody wants it any more.
+                return match self.stream.poll_reset(cx) {
+                    Poll::Ready(Ok(reason)) => Poll::Ready(Err(self.reset(reason))),
+                    Poll::Ready(Err(error)) => {
+                        Poll::Ready(Err(super::channel::fault(self.side, "while sending a body", error)))
+                    }
+                    Poll::Pending => Poll::Pending,
+                };
+            }
+            if self.piece.is_empty() {
+                continue;
+            }
+            let capacity = match poll_capacity(&mut self.stream, self.piece.len(), cx) {
+                Poll::Pending => {
+                    self.stall.set_once(self.stall_time);
+                    if self.stall.poll_is_due(cx) {
+                        return Poll::Ready(Err(self.stalled()));
+                    }
+                    return Poll::Pending;
+                }
+                Poll::Ready(Some(Ok(capacity))) => capacity,
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(Err(super::channel::fault(self.side, "while sending a body", error)));
+                }
+                Poll::Ready(None) => return Poll::Ready(Err(self.gone())),
+            };
+            self.stall.clear();
+            let part = self.piece.split_to(capacity.min(self.piece.len()));
+            self.sent += part.len() as u64;
+            let is_last = self.piece.is_empty()
+                && http_body::Body::is_end_stream(&self.body)
+                && self.declared.is_none_or(|left| left == 0);
+            self.send(part, is_last)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes the next piece out of the body, or ends the stream.
+    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        self.is_touched = true;
+        let frame = ready!(http_body::Body::poll_frame(Pin::new(&mut self.body), cx)).transpose()?;
+        let trailers = match frame.map(http_body::Frame::into_data) {
+            Some(Ok(data)) => {
+                if let Some(left) = &mut self.declared {
+                    *left = left.checked_sub(data.len() as u64).ok_or_else(|| unequal("longer"))?;
+                }
+                self.piece = data;
+                return Poll::Ready(Ok(()));
+            }
+            Some(Err(frame)) => frame.into_trailers().ok(),
+            None => None,
+        };
+        if self.declared.is_some_and(|left| left > 0) {
+            return Poll::Ready(Err(unequal("shorter")));
+        }
+        Poll::Ready(self.end(trailers))
+    }
+
+    fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Fault> {
+        let trailers = trailers.map(|mut trailers| {
+            crate::h1::head::keep_trailers(&mut trailers);
+            trailers
+        });
+        match trailers.filter(|trailers| !trailers.is_empty()) {
+            None => self.send(Bytes::new(), true),
+            Some(trailers) => {
+                self.is_done = true;
+                let sent = self.stream.send_trailers(trailers);
+                sent.map_err(|error| super::channel::fault(self.side, "while sending trailers", error))
+            }
+        }
+    }
+
+    fn send(&mut self, part: Bytes, is_last: bool) -> Result<(), Fault> {
+        self.is_done = is_last;
+        let sent = self.stream.send_data(part, is_last);
+        sent.map_err(|error| super::channel::fault(self.side, "while sending a body", error))
+    }
+
+    fn reset(&self, reason: h2::Reason) -> Fault {
+        self.gone().caused_by(h2::Error::from(reason))
+    }
+
+    fn gone(&self) -> Fault {
+        let kind = if self.side == Side::Upstream {
+            Kind::UpstreamClosed
+        } else {
+            Kind::DownstreamClosed
+        };
+        Fault::new(self.side, kind, "the stream was closed while a body was being sent")
+    }
+
+    fn stalled(&self) -> Fault {
+        let kind = if self.side == Side::Upstream {
+            Kind::UpstreamTimeout
+        } else {
+            Kind::DownstreamClosed
+        };
+        Fault::new(self.side, kind, "no window was given for a body")
+    }
+}
+
+fn unequal(how: &str) -> Fault {
+    Fault::new(
+        Side::Local,
+        Kind::Internal,
+        format!("a body is {how} than was declared"),
+    )
+}
