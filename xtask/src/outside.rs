@@ -31,6 +31,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("python3", "python3"),
     ("redis-cli", "redis-tools"),
     ("redis-server", "redis-server"),
+    ("ssh", "openssh-client"),
     ("strace", "strace"),
     ("wrk", "wrk"),
 ];

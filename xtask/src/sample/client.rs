@@ -122,6 +122,7 @@ impl Client {
         socket.send(Message::text(words)).await?;
         let answer = socket.next().await.context("closed before it answered")??;
         socket.close(None).await?;
+        while let Some(Ok(_)) = socket.next().await {}
         Ok(answer.into_text()?.to_string())
     }
 

@@ -114,11 +114,12 @@ impl Instance {
         Ok(status)
     }
 
-    /// Asks it to stop and waits until it has.
+    /// Asks it to stop, passes on its last words and waits until it has.
     pub(crate) async fn stop(mut self) -> Result<()> {
         if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
             kill_process(pid, Signal::TERM).ok();
         }
+        self.pass_on();
         let ended = tokio::time::timeout(STOP, self.child.wait()).await;
         let status = ended.context("shimmercat did not stop when asked")??;
         while self.readers.join_next().await.is_some() {}
@@ -156,7 +157,7 @@ async fn follow(stream: impl AsyncRead + Unpin, printed: Rc<Printed>) {
     let mut lines = BufReader::new(stream).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         if printed.passing_on.get() {
-            eprintln!("{line}");
+            println!("{line}");
         } else {
             printed.held.borrow_mut().push(line);
         }
