@@ -1,9 +1,17 @@
 """The settings that a site needs which is served under its production name, and no more."""
 
+from pathlib import Path
+
+import django
+
 SECRET_KEY = "a test has no secrets"
 DEBUG = True
 ALLOWED_HOSTS = [".example.com"]
 ROOT_URLCONF = "site_under_test.urls"
+# `runserver` serves the static files by itself; the admin's are there already.
+INSTALLED_APPS = ["django.contrib.staticfiles"]
+STATICFILES_DIRS = [Path(django.__file__).parent / "contrib/admin/static/admin"]
+STATIC_URL = "static/"
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.common.CommonMiddleware",
