@@ -4,6 +4,7 @@
 //! that `shimmercat schema` prints; the catalogue in `docs/logs.md` from the list of events in the code. With `--check`
 //! nothing is written and a difference is an error.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -75,18 +76,30 @@ fn splice(page: &str, text: &str) -> Option<String> {
     Some(format!("{before}{BEGIN}\n{text}\n{END}{after}"))
 }
 
-/// The help of both programs and of each of their commands, as one document.
+/// The help of both programs and of all their commands, as one document.
 fn cli(programs: &Path) -> Result<String> {
     let mut text = String::new();
     for name in ["shimmercat", "sc-tool"] {
-        let help = output(&mut program(programs, name, &["--help"]))?;
-        text += &format!("## {name}\n\n```text\n{}\n```\n\n", tidied(&help));
-        for command in commands(&help) {
-            let help = output(&mut program(programs, name, &[command, "--help"]))?;
-            text += &format!("### {name} {command}\n\n```text\n{}\n```\n\n", tidied(&help));
-        }
+        describe(programs, &[name], &mut text)?;
     }
     Ok(text.trim_end().to_owned() + "\n")
+}
+
+/// The help of one command, then that of each command below it.
+fn describe(programs: &Path, words: &[&str], text: &mut String) -> Result<()> {
+    let [name, rest @ ..] = words else { bail!("no command") };
+    let help = output(program(programs, name, rest).arg("--help"))?;
+    let level = if rest.is_empty() { "##" } else { "###" };
+    write!(
+        text,
+        "{level} {}\n\n```text\n{}\n```\n\n",
+        words.join(" "),
+        tidied(&help)
+    )?;
+    for command in commands(&help) {
+        describe(programs, &[words, &[command]].concat(), text)?;
+    }
+    Ok(())
 }
 
 /// The names under `Commands:` of a help text.
