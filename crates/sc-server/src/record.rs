@@ -101,11 +101,11 @@ impl Record {
         put("took_us", micros(self.took).into());
         put("end", end_word(self.end).into());
         if let Some(site) = self.notes.site() {
-            put("site", site.into_string().into());
+            put("site", site.to_string().into());
             put("handler", self.notes.handler().as_str().into());
         }
         if let Some(upstream) = self.notes.upstream() {
-            put("upstream", upstream.into_string().into());
+            put("upstream", upstream.to_string().into());
         }
         if let Some(first_byte) = self.notes.first_byte() {
             put("upstream_us", micros(first_byte).into());
