@@ -1,5 +1,6 @@
 //! DATA frames as bodies and as byte streams, with flow-control windows given back as bytes are consumed.
 
+use std::any::Any;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -132,6 +133,7 @@ pub(crate) struct Channel {
     send: SendStream<Bytes>,
     ahead: Bytes,
     is_ended: bool,
+    held: Option<Box<dyn Any>>,
 }
 
 impl Channel {
@@ -141,6 +143,7 @@ impl Channel {
             send,
             ahead: Bytes::new(),
             is_ended: false,
+            held: None,
         }
     }
 }

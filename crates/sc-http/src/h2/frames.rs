@@ -3,6 +3,7 @@
 //!
 //! Nothing is kept but the header of the current frame and a few counts.
 
+use super::block::Walk;
 use h2::Reason;
 use tokio::time::Instant;
 
@@ -20,8 +21,10 @@ const EMPTY_TALK: Budget = Budget {
     per_second: 1_000.0,
 };
 
-const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
+const END_HEADERS: u8 = 4;
+const PADDED: u8 = 8;
+const WITH_PRIORITY: u8 = 0x20;
 
 const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
@@ -90,8 +93,24 @@ pub(crate) struct Frames {
     entry: [u8; 6],
     in_entry: usize,
     in_block: bool,
+    /// The last stream that was opened.
+    newest: u32,
+    /// The trailers under way.
+    trailers: Option<Trailers>,
+    has_settings: bool,
     resets: Purse,
     talk: Purse,
+}
+
+/// Trailers that are passing in.
+#[derive(Debug)]
+struct Trailers {
+    walk: Walk,
+    /// Bytes before the block in this frame, the first of which may be the length of the padding after it.
+    before: usize,
+    is_padded: bool,
+    /// Bytes of the block in this frame.
+    left: usize,
 }
 
 impl Frames {
@@ -103,6 +122,9 @@ impl Frames {
             entry: [0; 6],
             in_entry: 0,
             in_block: false,
+            newest: 0,
+            trailers: None,
+            has_settings: false,
             resets: Purse::new(RESETS),
             talk: Purse::new(EMPTY_TALK),
         }
@@ -126,8 +148,10 @@ impl Frames {
             let at = came.len() - rest.len();
             if self.left > 0 {
                 let (part, after) = rest.split_at_checked(self.left).unwrap_or((rest, &[]));
-                if self.kind() == SETTINGS {
-                    self.entries(part).map_err(|reason| Bad { at, reason })?;
+                match self.kind() {
+                    SETTINGS => self.entries(part).map_err(|reason| Bad { at, reason })?,
+                    HEADERS | CONTINUATION => self.pass_trailers(part).map_err(|reason| Bad { at, reason })?,
+                    _ => {}
                 }
                 self.left -= part.len();
                 rest = after;
@@ -165,7 +189,7 @@ impl Frames {
 
     /// Judges a frame by its header.
     fn head(&mut self) -> Result<(), Reason> {
-        let [a, b, c, kind, flags, ..] = self.header;
+        let [a, b, c, kind, flags, id @ ..] = self.header;
         let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         (self.left, self.in_entry) = (length, 0);
         let is_sized = match kind {
@@ -180,13 +204,68 @@ impl Frames {
         if !is_sized {
             return Err(Reason::FRAME_SIZE_ERROR);
         }
+        // RFC 9113 §3.4
+        if !self.has_settings && (kind != SETTINGS || flags & ACK != 0) {
+            return Err(Reason::PROTOCOL_ERROR);
+        }
+        self.has_settings = true;
         match kind {
-            HEADERS | CONTINUATION => self.in_block = flags & END_HEADERS == 0,
+            HEADERS | CONTINUATION => {
+                self.in_block = flags & END_HEADERS == 0;
+                self.open(kind, flags, u32::from_be_bytes(id) & 0x7fff_ffff, length);
+            }
             RST_STREAM if !self.resets.pay() => return Err(Reason::ENHANCE_YOUR_CALM),
             PRIORITY | SETTINGS | PING | 10.. if !self.talk.pay() => return Err(Reason::ENHANCE_YOUR_CALM),
             _ => {}
         }
         Ok(())
+    }
+
+    /// Notes a stream that is opened, or the trailers of one that is open already.
+    fn open(&mut self, kind: u8, flags: u8, id: u32, length: usize) {
+        if kind == CONTINUATION {
+            if let Some(trailers) = &mut self.trailers {
+                (trailers.before, trailers.is_padded, trailers.left) = (0, false, length);
+            }
+            return;
+        }
+        self.trailers = None;
+        if id > self.newest {
+            self.newest = id;
+            return;
+        }
+        let is_padded = flags & PADDED != 0;
+        let before = usize::from(is_padded) + if flags & WITH_PRIORITY != 0 { 5 } else { 0 };
+        self.trailers = Some(Trailers {
+            walk: Walk::default(),
+            before,
+            is_padded,
+            left: length.saturating_sub(before),
+        });
+    }
+
+    /// Looks for pseudo fields in trailers.
+    fn pass_trailers(&mut self, part: &[u8]) -> Result<(), Reason> {
+        let Some(trailers) = &mut self.trailers else {
+            return Ok(());
+        };
+        let mut block = part;
+        while trailers.before > 0
+            && let Some((byte, after)) = block.split_first()
+        {
+            if std::mem::take(&mut trailers.is_padded) {
+                trailers.left = trailers.left.saturating_sub(usize::from(*byte));
+            }
+            trailers.before -= 1;
+            block = after;
+        }
+        let block = block.get(..trailers.left).unwrap_or(block);
+        trailers.left -= block.len();
+        if trailers.walk.go(block) {
+            Ok(())
+        } else {
+            Err(Reason::PROTOCOL_ERROR)
+        }
     }
 
     /// Judges the values of a SETTINGS frame (RFC 9113 §6.5.2).
@@ -252,6 +331,7 @@ mod tests {
             &[(SETTINGS, 0, &[]), (SETTINGS, ACK, &[0; 6])],
             Err((9, Reason::FRAME_SIZE_ERROR)),
         );
+        check(&[(PING, 0, &[0; 8])], Err((0, Reason::PROTOCOL_ERROR)));
         check(&[(PING, 0, &[0; 7])], Err((0, Reason::FRAME_SIZE_ERROR)));
         check(&[(RST_STREAM, 0, &[0; 3])], Err((0, Reason::FRAME_SIZE_ERROR)));
         check(&[(SETTINGS, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff])], Ok(()));
@@ -259,13 +339,12 @@ mod tests {
             &[(SETTINGS, 0, &[0, 4, 0x80, 0, 0, 0])],
             Err((9, Reason::FLOW_CONTROL_ERROR)),
         );
-        check(&vec![(RST_STREAM, 0, &[0; 4][..]); 200], Ok(()));
-        check(
-            &vec![(RST_STREAM, 0, &[0; 4][..]); 202],
-            Err((200 * 13, Reason::ENHANCE_YOUR_CALM)),
-        );
+        let resets = |count| [vec![(SETTINGS, 0, &[][..])], vec![(RST_STREAM, 0, &[0; 4][..]); count]].concat();
+        check(&resets(200), Ok(()));
+        check(&resets(202), Err((9 + 200 * 13, Reason::ENHANCE_YOUR_CALM)));
         let mut frames = Frames::new();
         frames.inspect(&[0; PREFACE_BYTES]).expect("preface");
+        frames.inspect(&[0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]).expect("settings");
         for (bytes, is_in_block) in [
             (&[0, 0, 2, 1, 0, 0, 0, 0, 1][..], true),
             (&[1, 1], true),

@@ -11,6 +11,7 @@
 //! (`max_send_buffer_size`, a time limit for each stalled stream and for the connection), and time limits for the preface,
 //! header blocks, bodies and idleness.
 
+mod block;
 pub(crate) mod channel;
 pub(crate) mod cork;
 mod frames;
@@ -29,6 +30,7 @@ use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
+use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
@@ -293,6 +295,14 @@ fn ended(error: h2::Error) -> Option<Fault> {
         )
         .caused_by(error),
     )
+}
+
+/// Size of fields as RFC 9113 §6.5.2 counts it.
+pub(crate) fn field_bytes(headers: &HeaderMap) -> usize {
+    headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 32)
+        .sum()
 }
 
 fn gone(detail: &str) -> Fault {

@@ -5,6 +5,7 @@ use h2::ext::Protocol;
 use http::header::{CONTENT_LENGTH, COOKIE, HOST};
 use http::{HeaderMap, HeaderValue, Method};
 
+use super::field_bytes;
 use crate::{Authority, Fault, Form, Kind, Limits, Scheme, Side};
 
 /// A request head, understood.
@@ -34,6 +35,9 @@ pub(super) fn understand(parts: http::request::Parts, limits: &Limits) -> Result
             Kind::HeadersTooLarge,
             "the header fields are too large or too many",
         ));
+    }
+    if headers.values().any(|value| has_outer_space(value.as_bytes())) {
+        return Err(bad("a field value begins or ends with a space"));
     }
     let protocol = extensions.get::<Protocol>();
     if method == Method::CONNECT && protocol.is_none() {
@@ -117,12 +121,10 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// Size as RFC 9113 §6.5.2 counts it.
-fn field_bytes(headers: &HeaderMap) -> usize {
-    headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + 32)
-        .sum()
+/// Whether a value is malformed by RFC 9113 §8.2.1.
+fn has_outer_space(value: &[u8]) -> bool {
+    let is_space = |b: Option<&u8>| matches!(b, Some(b' ' | b'\t'));
+    is_space(value.first()) || is_space(value.last())
 }
 
 fn bad(detail: &str) -> Fault {

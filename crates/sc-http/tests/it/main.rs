@@ -2,8 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod app;
+mod fuzzed;
 mod h1_client;
 mod h1_server;
+mod h2_both;
 mod peer;
 
 /// No test file is forgotten.
