@@ -5,6 +5,7 @@
 
 pub mod curl;
 pub mod http1;
+pub mod http2;
 pub mod socks;
 pub mod tls;
 

@@ -11,6 +11,7 @@
 
 pub mod app;
 pub mod client;
+pub mod descriptors;
 pub mod egress;
 pub mod find;
 pub mod layout;
@@ -23,9 +24,11 @@ pub mod project;
 pub use app::{EchoServer, H2cApp, HttpApp, UdpEcho};
 pub use client::curl::{Curl, CurlAnswer};
 pub use client::http1::{Http1, Request, Response};
+pub use client::http2::{Http2, Http2Response, Tunnel};
 pub use client::socks::{http_connect, socks4a, socks5, socks5_with_password, udp_associate};
 pub use client::tls::{TlsStream, tls_over};
 pub use client::websocket;
+pub use descriptors::allow_descriptors;
 pub use egress::Destination;
 pub use find::find_program;
 pub use layout::assert_test_files_are_listed;
