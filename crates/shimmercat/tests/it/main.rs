@@ -1,6 +1,21 @@
 //! Black-box tests of the `shimmercat` program. One binary; every file beside this one is a module of it.
 
+mod applications;
+mod apps;
+mod browser;
+mod browser_apps;
 mod cli;
+mod clients;
+mod config;
+mod egress;
+mod hostile;
+mod outside;
+mod refusals;
+mod server;
+mod serving;
+mod start;
+mod streams;
+mod trust;
 
 #[test]
 fn no_file_is_forgotten() {
