@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// What produced the response.
@@ -42,9 +43,9 @@ const STEPS: usize = 16;
 /// What happened, for the record of one exchange.
 #[derive(Clone, Default)]
 pub struct Notes {
-    site: RefCell<Option<Box<str>>>,
+    site: RefCell<Option<Rc<str>>>,
     handler: Cell<Handler>,
-    upstream: RefCell<Option<Box<str>>>,
+    upstream: RefCell<Option<Rc<str>>>,
     tried: RefCell<Vec<String>>,
     fault: RefCell<Option<String>>,
     retries: Cell<u32>,
@@ -55,7 +56,7 @@ pub struct Notes {
 impl Notes {
     /// The name of the site that answered, as configured.
     pub fn site(&self) -> Option<Box<str>> {
-        self.site.borrow().clone()
+        self.site.borrow().as_deref().map(Box::from)
     }
 
     /// What produced the response.
@@ -65,7 +66,7 @@ impl Notes {
 
     /// The address of the application that answered, or was tried last.
     pub fn upstream(&self) -> Option<Box<str>> {
-        self.upstream.borrow().clone()
+        self.upstream.borrow().as_deref().map(Box::from)
     }
 
     /// What was tried, in order, in words: files that were looked for, addresses that were dialled.
@@ -113,8 +114,8 @@ impl Notes {
     }
 
     /// Notes the site.
-    pub(crate) fn set_site(&self, name: &str) {
-        *self.site.borrow_mut() = Some(name.into());
+    pub(crate) fn set_site(&self, name: &Rc<str>) {
+        *self.site.borrow_mut() = Some(name.clone());
     }
 
     /// Notes what produces the response.
@@ -123,8 +124,8 @@ impl Notes {
     }
 
     /// Notes the application's address.
-    pub(crate) fn set_upstream(&self, address: &str) {
-        *self.upstream.borrow_mut() = Some(address.into());
+    pub(crate) fn set_upstream(&self, address: &Rc<str>) {
+        *self.upstream.borrow_mut() = Some(address.clone());
     }
 
     /// Notes one more step.

@@ -28,6 +28,8 @@ pub struct Around {
 #[derive(Debug)]
 pub struct Site {
     name: NamePattern,
+    /// The name as records have it.
+    label: Rc<str>,
     audience: Audience,
     disclosure: Disclosure,
     redirects: Vec<Redirect>,
@@ -56,9 +58,10 @@ impl Site {
             None => None,
         };
         let files = spec.root.map(|root| Files::new(root, environment.disclosure));
-        let (name, audience) = (spec.name, spec.audience);
+        let (label, name, audience) = (spec.name.to_string().into(), spec.name, spec.audience);
         Ok(Site {
             name,
+            label,
             audience,
             disclosure: environment.disclosure,
             redirects,
@@ -83,7 +86,7 @@ impl Site {
     /// Shape: always an answer; faults have become pages. `notes` tells what happened, also when the future is dropped.
     /// Cancel: a request under way to the application is given up with its connection.
     pub async fn answer(&self, exchange: Exchange, around: &Around, notes: &Rc<Notes>) -> Answer {
-        notes.set_site(&self.name.to_string());
+        notes.set_site(&self.label);
         let mut answer = self.route(exchange, around, notes).await;
         self.set_headers(&mut answer);
         answer
@@ -106,7 +109,8 @@ impl Site {
             }
         }
         match &self.upstream {
-            Some(upstream) => upstream.answer(exchange, around, notes).await,
+            // On the heap, so that a connection which waits for requests, or serves files, does not hold its size.
+            Some(upstream) => Box::pin(upstream.answer(exchange, around, notes)).await,
             None => {
                 notes.set_handler(Handler::Page);
                 pages::faults::not_found(&exchange, &notes.tried(), self.disclosure)

@@ -17,11 +17,6 @@ pub fn plain(status: StatusCode) -> Page {
     Page::new(status, status.canonical_reason().unwrap_or("Error"))
 }
 
-/// The answer to a fault where nothing is known of the request: the status in plain text.
-pub fn bare(fault: &Fault) -> Answer {
-    plain(fault.kind().treatment().status).answer(Form::Text)
-}
-
 /// Sends a request that came over plain HTTP to the same place under HTTPS, at the default port.
 ///
 /// Shape: 302 for `GET` and `HEAD`, 307 for others; temporary, because browsers keep permanent redirects for months.

@@ -8,8 +8,6 @@ pub mod faults;
 mod html;
 mod text;
 
-pub use faults::{bare, redirect_to_https};
-
 use http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
 };
@@ -21,7 +19,7 @@ pub const PAGE_HEADER: HeaderName = HeaderName::from_static("shimmercat-page");
 
 /// Nothing may be loaded; the hashes are of `style.css` and `retry.js` (a test computes them).
 const POLICY: &str = concat!(
-    "default-src 'none'; style-src 'sha256-gafwQ9jKLTpjXRRyoMnJrdhVFGgCr0vl12BlFh0D5hI='; ",
+    "default-src 'none'; style-src 'sha256-4Npb3p1EeMahFMF3R8SxiI2r7K8ifKJw4H857O/+ce4='; ",
     "script-src 'sha256-6PLtr2Uf200pTsY2EJFZYY/GoS7AY5p2hg6DO+1HEVI='; connect-src 'self'; ",
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 );

@@ -22,6 +22,8 @@ use crate::spec::{PoolSpec, UpstreamProtocol};
 /// One address and its connections.
 pub(crate) struct Endpoint {
     pub(crate) addr: UpstreamAddr,
+    /// The address as records have it.
+    pub(crate) label: Rc<str>,
     pub(crate) health: Health,
     dialer: Dialer,
     pool: PoolSpec,
@@ -95,6 +97,7 @@ impl Endpoint {
     pub(crate) fn new(addr: UpstreamAddr, mut dialer: Dialer, pool: PoolSpec, spawn: Spawn) -> Self {
         dialer.resolver = resolver_for(&addr);
         Endpoint {
+            label: addr.to_string().into(),
             addr,
             health: Health::default(),
             dialer,

@@ -167,7 +167,7 @@ impl Upstream {
             if last.is_some() {
                 notes.add_retry();
             }
-            notes.set_upstream(&endpoint.addr.to_string());
+            notes.set_upstream(&endpoint.label);
             let need = Need {
                 asked: &asked.host,
                 is_upgrade: asked.opening.is_some(),

@@ -134,7 +134,8 @@ fn http1_to_http2() {
         let (app, seen) = h2c().await;
         let mut upstream = app.spec();
         upstream.protocol = UpstreamProtocol::H2c;
-        let (answer, _) = http1().raw(&proxy(upstream)).await;
+        let site = proxy(upstream);
+        let (answer, _) = http1().raw(&site).await;
         assert_eq!(answer.head.status.as_u16(), 101);
         assert_eq!(answer.head.headers["sec-websocket-accept"], ACCEPT);
         talk(answer, b"").await;
@@ -155,7 +156,8 @@ fn http2_to_http2() {
         let (app, _) = h2c().await;
         let mut upstream = app.spec();
         upstream.protocol = UpstreamProtocol::H2c;
-        let (answer, _) = http2().raw(&proxy(upstream)).await;
+        let site = proxy(upstream);
+        let (answer, _) = http2().raw(&site).await;
         assert_eq!(answer.head.status.as_u16(), 200);
         talk(answer, b"").await;
     });
