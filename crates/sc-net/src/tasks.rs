@@ -179,8 +179,8 @@ fn start(inner: &Rc<Inner>, name: &'static str, future: impl Future<Output = ()>
         inner: Rc::downgrade(inner),
         id,
     };
-    let handle = tokio::task::spawn_local(async move {
-        let result = AssertUnwindSafe(future).catch_unwind().await;
+    // A combinator, not an async block: that would hold the future twice, as captured and as awaited.
+    let handle = tokio::task::spawn_local(AssertUnwindSafe(future).catch_unwind().map(move |result| {
         if let (Err(payload), Some(inner)) = (result, leave.inner.upgrade()) {
             (inner.on_panic)(Panicked {
                 task: name,
@@ -188,7 +188,7 @@ fn start(inner: &Rc<Inner>, name: &'static str, future: impl Future<Output = ()>
             });
         }
         drop(leave);
-    });
+    }));
     if let Some(task) = inner.open.borrow_mut().get_mut(&id) {
         task.abort = Some(handle.abort_handle());
     }

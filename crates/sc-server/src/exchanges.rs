@@ -1,6 +1,5 @@
 //! Answers exchanges from the sites: finds the site by authority, begins the record, keeps a panic to its exchange.
 
-use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
@@ -24,8 +23,8 @@ impl Service for Exchanges {
     async fn answer(&self, exchange: Exchange) -> Answer {
         let notes = Rc::new(Notes::default());
         let guard = begin(&self.shared, &self.around, &exchange, &notes);
-        let answering = self.by_site(exchange, notes.clone());
-        let mut answer = contained(&self.shared, answering).await;
+        let answering = AssertUnwindSafe(self.by_site(exchange, notes.clone())).catch_unwind();
+        let mut answer = contained(&self.shared, answering.await);
         answer.guard = Some(Box::new(guard));
         answer
     }
@@ -75,16 +74,13 @@ pub(crate) fn begin(shared: &Shared, around: &Rc<Around>, exchange: &Exchange, n
     RecordGuard::begin(shared.journal.clone(), around.clone(), exchange, notes.clone(), shared.now())
 }
 
-/// Runs an answer; a panic in it ends this exchange only, and is logged as the fault of ours that it is.
-pub(crate) async fn contained(shared: &Shared, answering: impl Future<Output = Answer>) -> Answer {
-    match AssertUnwindSafe(answering).catch_unwind().await {
-        Ok(answer) => answer,
-        Err(panic) => {
-            let fault = format!("panic: {}", words_of(&*panic));
-            shared.event(Event::Internal { place: "exchange", fault });
-            faults::plain(StatusCode::INTERNAL_SERVER_ERROR).answer(Form::Text)
-        }
-    }
+/// What came of answering; a panic ends this exchange only, and is logged as the fault of ours that it is.
+pub(crate) fn contained(shared: &Shared, answered: std::thread::Result<Answer>) -> Answer {
+    answered.unwrap_or_else(|panic| {
+        let fault = format!("panic: {}", words_of(&*panic));
+        shared.event(Event::Internal { place: "exchange", fault });
+        faults::plain(StatusCode::INTERNAL_SERVER_ERROR).answer(Form::Text)
+    })
 }
 
 fn words_of(panic: &(dyn std::any::Any + Send)) -> &str {

@@ -5,9 +5,11 @@
 
 use std::cell::RefCell;
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
 use base64::Engine;
+use futures_util::FutureExt;
 use http::{HeaderValue, StatusCode, header};
 use sc_http::client::{H1, Incoming, Outgoing};
 use sc_http::{Answer, Authority, Body, ClientLimits, Exchange, Form, Head, Payload, Scheme, Service, hop};
@@ -52,10 +54,11 @@ impl Service for ProxyService {
     async fn answer(&self, exchange: Exchange) -> Answer {
         let notes = Rc::new(Notes::default());
         if exchange.form == Form::Authority {
-            return contained(&self.shared, self.connect(exchange)).await;
+            return contained(&self.shared, AssertUnwindSafe(self.connect(exchange)).catch_unwind().await);
         }
         let guard = begin(&self.shared, &self.around, &exchange, &notes);
-        let mut answer = contained(&self.shared, self.plain(exchange)).await;
+        let answering = AssertUnwindSafe(self.plain(exchange)).catch_unwind();
+        let mut answer = contained(&self.shared, answering.await);
         answer.guard = Some(Box::new(guard));
         answer
     }

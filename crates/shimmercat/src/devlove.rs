@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use sc_config::{Diagnostic, Found};
 use sc_devlove::log_codes::LogCodes;
 use sc_devlove::{RunError, Start};
+use tokio::runtime::LocalOptions;
 
 use crate::args::Devlove;
 use crate::report::{Kind, Report, is_coloured};
@@ -44,10 +45,9 @@ fn in_runtime(start: Start) -> Result<(), Report> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
-        .build()
+        .build_local(LocalOptions::default())
         .map_err(failed)?;
-    let local = tokio::task::LocalSet::new();
-    let ran = local.block_on(&runtime, async {
+    let ran = runtime.block_on(async {
         let mut signals = Signals::listen().map_err(failed)?;
         Ok(sc_devlove::run(start, async || signals.next().await).await)
     })?;
