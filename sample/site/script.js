@@ -26,7 +26,7 @@ function checkProtocol() {
 
 function checkApi() {
   getJson("/api/hello").then(
-    (hello) => report("api", "good", `“${hello.message}”, asked as ${hello.host}`),
+    (hello) => report("api", "good", `“${hello.message}”`),
     (error) => report("api", "bad", `did not answer: ${error.message}`),
   );
 }
@@ -58,7 +58,7 @@ function checkEvents() {
     seen += 1;
     if (seen < 3) return;
     events.close();
-    report("events", "good", `three events arrived one by one, the last says “${data}”`);
+    report("events", "good", `three came one by one, the last: “${data}”`);
   };
   events.onerror = () => {
     events.close();
@@ -70,7 +70,7 @@ function checkEvents() {
 function checkThirdParty() {
   const script = document.querySelector("script[data-third-party]");
   const loaded = () => report("third-party", "good", "loaded: this network forwards it (-w)");
-  const refused = () => report("third-party", "held", "refused by the little network and counted in the ledger (see -w)");
+  const refused = () => report("third-party", "held", "refused, and counted in the ledger (see -w)");
   if (script.dataset.outcome === "loaded") return loaded();
   if (script.dataset.outcome === "refused") return refused();
   script.addEventListener("load", loaded);
