@@ -11,10 +11,16 @@ use serde_json::Value;
 /// How deep objects are followed; the file itself is less deep.
 const DEPTH: usize = 8;
 
-/// One row for every key of the file, in the order of the schema.
+/// One row for every key below the first one of the file, in the order of the schema.
 pub(super) fn table(schema: &Value) -> Result<String> {
     let mut text = String::from("| key | value | meaning |\n|---|---|---|\n");
-    walk(schema, schema, "", &mut text, DEPTH)?;
+    walk(
+        schema,
+        &schema["properties"]["shimmercat-devlove"],
+        "",
+        &mut text,
+        DEPTH,
+    )?;
     Ok(text)
 }
 
@@ -102,8 +108,11 @@ mod tests {
 
     #[test]
     fn keys_are_listed_with_their_types() {
+        let project = json!({ "properties": {
+            "domains": { "type": "object", "description": "All names", "additionalProperties": { "$ref": "#/$defs/d" } },
+        } });
         let schema = json!({
-            "properties": { "domains": { "type": "object", "description": "All names", "additionalProperties": { "$ref": "#/$defs/d" } } },
+            "properties": { "shimmercat-devlove": project },
             "$defs": { "d": { "type": "object", "properties": {
                 "port": { "anyOf": [{ "type": "integer" }, { "type": "string" }], "description": "Where" },
                 "audience": { "enum": ["public", "network"] },
