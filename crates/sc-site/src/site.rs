@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use sc_http::{Answer, Exchange};
 use sc_net::{ClientAddr, LocalAddr};
 
-use crate::files::{Files, Found};
+use crate::files::{Cache, Files, Found};
 use crate::proxy::Upstream;
 use crate::redirects::Redirect;
 use crate::{Audience, Disclosure, Environment, Handler, NamePattern, Notes, SiteError, SiteSpec, pages};
@@ -40,7 +40,7 @@ pub struct Site {
 
 impl Site {
     /// Compiles one site.
-    pub(crate) fn compile(spec: SiteSpec, environment: &Environment) -> Result<Self, SiteError> {
+    pub(crate) fn compile(spec: SiteSpec, cache: &Rc<Cache>, environment: &Environment) -> Result<Self, SiteError> {
         let redirects = spec.redirects.iter().map(Redirect::compile).collect::<Result<_, _>>();
         let redirects = redirects.map_err(|source| SiteError::Redirect {
             site: spec.name.clone(),
@@ -57,7 +57,7 @@ impl Site {
             Some(upstream) => Some(Rc::new(Upstream::compile(&spec.name, upstream, environment)?)),
             None => None,
         };
-        let files = spec.root.map(|root| Files::new(root, environment.disclosure));
+        let files = spec.root.map(|root| Files::new(root, cache, environment.disclosure));
         let (label, name, audience) = (spec.name.to_string().into(), spec.name, spec.audience);
         Ok(Site {
             name,

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use sc_http::{Answer, Exchange};
 
+use crate::files::Cache;
 use crate::redirects::RedirectError;
 use crate::{Audience, Disclosure, NamePattern, Site, SiteSpec, name, pages};
 
@@ -68,7 +69,7 @@ pub enum SiteError {
         /// The site.
         site: NamePattern,
         /// What is wrong with them.
-        source: sc_tls::ClientConfigError,
+        source: Box<sc_tls::ClientConfigError>,
     },
 }
 
@@ -90,11 +91,12 @@ impl Sites {
     /// Errors: the first [`SiteError`]; files and applications that are not there yet are no error.
     pub fn compile(specs: Vec<SiteSpec>, environment: Environment) -> Result<Self, SiteError> {
         let (mut exact, mut below) = (HashMap::new(), HashMap::new());
+        let cache = Rc::new(Cache::default());
         let mut names = Vec::with_capacity(specs.len());
         for spec in specs {
             let name = spec.name.clone();
             names.push((name.clone(), spec.audience));
-            let site = Rc::new(Site::compile(spec, &environment)?);
+            let site = Rc::new(Site::compile(spec, &cache, &environment)?);
             let map = if name.is_wildcard() { &mut below } else { &mut exact };
             if map.insert(name.stem().into(), site).is_some() {
                 return Err(SiteError::Duplicate(name));

@@ -15,21 +15,28 @@ use super::root::Meta;
 
 /// Largest file that is kept.
 pub(crate) const ENTRY_BYTES: u64 = 64 << 10;
-/// Bytes that all entries of one site may take.
+/// Bytes that all entries of all sites may take.
 const TOTAL_BYTES: usize = 16 << 20;
 /// What an entry takes besides its contents, roughly.
 const OVERHEAD: usize = 256;
 
-/// The small files of one site.
+/// The small files of all sites.
 #[derive(Debug, Default)]
 pub(crate) struct Cache(RefCell<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    entries: HashMap<Box<[u8]>, Rc<Entry>>,
-    /// Names in the order in which they are looked at when room is needed.
-    order: VecDeque<Box<[u8]>>,
+    shelves: Vec<HashMap<Box<[u8]>, Rc<Entry>>>,
+    /// Names, with their shelf, in the order in which they are looked at when room is needed.
+    order: VecDeque<(usize, Box<[u8]>)>,
     bytes: usize,
+}
+
+/// One site's part of the cache.
+#[derive(Debug)]
+pub(crate) struct Shelf {
+    cache: Rc<Cache>,
+    number: usize,
 }
 
 /// One file.
@@ -58,9 +65,22 @@ impl Entry {
 }
 
 impl Cache {
+    /// A new part for one site.
+    pub(crate) fn shelf(self: &Rc<Self>) -> Shelf {
+        let mut inner = self.0.borrow_mut();
+        inner.shelves.push(HashMap::new());
+        Shelf {
+            cache: self.clone(),
+            number: inner.shelves.len() - 1,
+        }
+    }
+}
+
+impl Shelf {
     /// The entry of a name, whatever has become of the file since.
     pub(crate) fn get(&self, relative: &[u8]) -> Option<Rc<Entry>> {
-        let entry = self.0.borrow().entries.get(relative).cloned()?;
+        let inner = self.cache.0.borrow();
+        let entry = inner.shelves.get(self.number)?.get(relative).cloned()?;
         entry.was_used.set(true);
         Some(entry)
     }
@@ -73,11 +93,14 @@ impl Cache {
             encoded: RefCell::default(),
             was_used: false.into(),
         });
-        let mut inner = self.0.borrow_mut();
+        let mut inner = self.cache.0.borrow_mut();
         inner.bytes += entry.bytes();
-        match inner.entries.insert(relative.into(), entry.clone()) {
+        match inner
+            .shelf(self.number)
+            .and_then(|shelf| shelf.insert(relative.into(), entry.clone()))
+        {
             Some(old) => inner.bytes -= old.bytes(),
-            None => inner.order.push_back(relative.into()),
+            None => inner.order.push_back((self.number, relative.into())),
         }
         inner.make_room();
         entry
@@ -85,9 +108,9 @@ impl Cache {
 
     /// Keeps a compressed form with its file, if that is still kept.
     pub(crate) fn put_encoded(&self, relative: &[u8], entry: &Rc<Entry>, coding: Coding, bytes: Bytes) {
-        let mut inner = self.0.borrow_mut();
-        let is_kept = inner.entries.get(relative).is_some_and(|kept| Rc::ptr_eq(kept, entry));
-        if is_kept && entry.encoded(coding).is_none() {
+        let mut inner = self.cache.0.borrow_mut();
+        let kept = inner.shelf(self.number).and_then(|shelf| shelf.get(relative));
+        if kept.is_some_and(|kept| Rc::ptr_eq(kept, entry)) && entry.encoded(coding).is_none() {
             inner.bytes += bytes.len();
             entry.encoded.borrow_mut().push((coding, bytes));
             inner.make_room();
@@ -96,23 +119,33 @@ impl Cache {
 
     /// Forgets a file that is not what it was.
     pub(crate) fn forget(&self, relative: &[u8]) {
-        let mut inner = self.0.borrow_mut();
-        if let Some(old) = inner.entries.remove(relative) {
+        let mut inner = self.cache.0.borrow_mut();
+        if let Some(old) = inner.shelf(self.number).and_then(|shelf| shelf.remove(relative)) {
             inner.bytes -= old.bytes();
-            inner.order.retain(|name| &**name != relative);
+            inner
+                .order
+                .retain(|(number, name)| *number != self.number || &**name != relative);
         }
     }
 }
 
 impl Inner {
+    fn shelf(&mut self, number: usize) -> Option<&mut HashMap<Box<[u8]>, Rc<Entry>>> {
+        self.shelves.get_mut(number)
+    }
+
     /// Drops entries that were not used since they were looked at last ("second chance") until the rest fits.
     fn make_room(&mut self) {
         while self.bytes > TOTAL_BYTES {
-            let Some(name) = self.order.pop_front() else { return };
-            let Some(entry) = self.entries.get(&name) else { continue };
-            if entry.was_used.replace(false) {
-                self.order.push_back(name);
-            } else if let Some(old) = self.entries.remove(&name) {
+            let Some((number, name)) = self.order.pop_front() else {
+                return;
+            };
+            let Some(shelf) = self.shelves.get_mut(number) else {
+                continue;
+            };
+            if shelf.get(&name).is_some_and(|entry| entry.was_used.replace(false)) {
+                self.order.push_back((number, name));
+            } else if let Some(old) = shelf.remove(&name) {
                 self.bytes -= old.bytes();
             }
         }
@@ -130,20 +163,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let fd = rustix::fs::open(folder.path(), rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).unwrap();
         let (_, meta) = root::open(&fd, b"").unwrap();
-        let cache = Cache::default();
+        let whole = Rc::new(Cache::default());
+        let (cache, other) = (whole.shelf(), whole.shelf());
+        other.put(b"hot", meta, Bytes::from(vec![1; 1000]));
         cache.put(b"hot", meta, Bytes::from(vec![1; 1000]));
         for name in 0..2000u32 {
             cache.get(b"hot").unwrap();
             let entry = cache.put(&name.to_be_bytes(), meta, Bytes::from(vec![0; 60_000]));
             cache.put_encoded(&name.to_be_bytes(), &entry, Coding::Gzip, Bytes::from(vec![0; 6_000]));
         }
-        assert!(cache.get(b"hot").is_some());
-        let inner = cache.0.borrow();
+        assert!(cache.get(b"hot").is_some() && other.get(b"hot").is_none());
+        let inner = whole.0.borrow();
         assert!(inner.bytes <= TOTAL_BYTES && inner.bytes > TOTAL_BYTES / 2);
-        assert_eq!(
-            inner.bytes,
-            inner.entries.values().map(|entry| entry.bytes()).sum::<usize>()
-        );
-        assert_eq!(inner.entries.len(), inner.order.len());
+        let entries = || inner.shelves.iter().flat_map(HashMap::values);
+        assert_eq!(inner.bytes, entries().map(|entry| entry.bytes()).sum::<usize>());
+        assert_eq!(entries().count(), inner.order.len());
     }
 }

@@ -29,15 +29,21 @@ pub(crate) fn of(relative: &[u8]) -> Kind {
         .or_else(|| mime_guess::from_ext(&extension).first_raw())
         .unwrap_or("application/octet-stream");
     let is_text = essence.starts_with("text/");
-    let content_type = if is_text {
-        HeaderValue::try_from(format!("{essence}; charset=utf-8")).unwrap_or(HeaderValue::from_static("text/plain"))
-    } else {
-        HeaderValue::from_static(essence)
+    let content_type = match essence {
+        "text/html" => HeaderValue::from_static("text/html; charset=utf-8"),
+        "text/css" => HeaderValue::from_static("text/css; charset=utf-8"),
+        "text/javascript" => HeaderValue::from_static("text/javascript; charset=utf-8"),
+        _ if is_text => with_charset(essence),
+        _ => HeaderValue::from_static(essence),
     };
     Kind {
         content_type,
         is_compressible: is_text || is_compressible(essence),
     }
+}
+
+fn with_charset(essence: &str) -> HeaderValue {
+    HeaderValue::try_from(format!("{essence}; charset=utf-8")).unwrap_or(HeaderValue::from_static("text/plain"))
 }
 
 /// Types that the table lacks, or names in an older way.

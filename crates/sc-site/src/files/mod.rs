@@ -1,7 +1,8 @@
 //! Files below a site's root folder: finding one for a request, choosing the form in which it is sent, sending it.
 //!
-//! Follow [`Files::answer`]: [`path`] decodes, [`root`] opens (the kernel keeps us inside), [`coding`] and [`kinds`] choose,
-//! [`respond`] decides about conditions and ranges, [`read`] and [`compress`] make the body, [`cache`] keeps small files.
+//! Follow [`Files::answer`]: [`path`] decodes, [`root`] opens (the kernel keeps us inside), [`send`] chooses the form, with
+//! [`coding`] and [`kinds`]; [`respond`] decides about conditions and ranges, [`read`] and [`compress`] make the body, and
+//! [`cache`] keeps small files.
 //! No folder is ever listed, and no name that begins with a dot is served but `.well-known`.
 
 mod cache;
@@ -12,19 +13,19 @@ mod path;
 mod read;
 mod respond;
 mod root;
+mod send;
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, RANGE};
+use http::header::{ACCEPT, ALLOW};
 use http::{HeaderValue, Method, StatusCode};
-use sc_http::encoding::Coding;
 use sc_http::{Answer, Body, Exchange, Fault, Head};
 
-use self::cache::{Cache, Entry};
-use self::respond::{Bits, Representation, Verdict};
+pub(crate) use self::cache::Cache;
+use self::cache::{Entry, Shelf};
 use self::root::{Kind, Meta, OpenError, Root};
 use crate::pages::Form;
 use crate::pages::faults::{self, Attempted};
@@ -32,8 +33,6 @@ use crate::{Disclosure, FilesSpec, Handler, Notes, redirects};
 
 /// Methods that files answer to.
 const ALLOWED: &str = "GET, HEAD, OPTIONS";
-/// Smaller files gain nothing from compression on the way: they fit into one packet anyway.
-const COMPRESSED_BYTES: u64 = 1 << 10;
 
 /// The files of one site.
 #[derive(Debug)]
@@ -42,7 +41,7 @@ pub(crate) struct Files {
     index: Vec<String>,
     is_spa: bool,
     disclosure: Disclosure,
-    cache: Cache,
+    cache: Shelf,
 }
 
 /// What became of a request for a file.
@@ -60,8 +59,13 @@ struct Hit {
     source: Source,
 }
 
+/// Where its bytes are.
 enum Source {
+    /// In the cache.
     Kept(Rc<Entry>),
+    /// In memory for this request, because the file has not come to rest.
+    Read(Bytes),
+    /// In the file.
     Open(Arc<OwnedFd>),
 }
 
@@ -80,14 +84,14 @@ enum Target {
 
 impl Files {
     /// The files of a folder.
-    pub(crate) fn new(spec: FilesSpec, disclosure: Disclosure) -> Self {
+    pub(crate) fn new(spec: FilesSpec, cache: &Rc<Cache>, disclosure: Disclosure) -> Self {
         let (index, is_spa) = (spec.index, spec.is_spa);
         Files {
             root: Root::new(spec.dir),
             index,
             is_spa,
             disclosure,
-            cache: Cache::default(),
+            cache: cache.shelf(),
         }
     }
 
@@ -229,122 +233,6 @@ impl Files {
         }
     }
 
-    /// Sends a file in the form that suits the request.
-    async fn send(&self, hit: Hit, exchange: &Exchange) -> Result<Answer, Fault> {
-        let kind = kinds::of(&hit.relative);
-        let wanted = if kind.is_compressible {
-            coding::wanted(&exchange.headers)
-        } else {
-            Vec::new()
-        };
-        let mut representation = Representation {
-            meta: hit.meta,
-            content_type: kind.content_type,
-            coding: Coding::Identity,
-            varies: kind.is_compressible,
-            is_revalidated: self.disclosure == Disclosure::Developer,
-        };
-        if let Some((coding, sibling)) = self.sibling(&hit, &wanted) {
-            representation.coding = coding;
-            representation.meta = sibling.meta;
-            return self.send_plain(&representation, sibling, exchange).await;
-        }
-        let is_worth_it = hit.meta.size >= COMPRESSED_BYTES && !exchange.headers.contains_key(RANGE);
-        match wanted.first().filter(|_| is_worth_it) {
-            Some(coding) => {
-                representation.coding = *coding;
-                self.send_encoded(&representation, hit, exchange).await
-            }
-            None => self.send_plain(&representation, hit, exchange).await,
-        }
-    }
-
-    /// A precompressed file beside the file, when it is no older.
-    fn sibling(&self, hit: &Hit, wanted: &[Coding]) -> Option<(Coding, Hit)> {
-        let root = if wanted.is_empty() {
-            return None;
-        } else {
-            self.root.descriptor().ok()?
-        };
-        wanted.iter().find_map(|coding| {
-            let mut relative = hit.relative.clone();
-            relative.extend_from_slice(coding::suffix(*coding));
-            match self.look_up(&root, &relative) {
-                Ok(Place::File(sibling)) if sibling.meta.is_as_new_as(&hit.meta) => Some((*coding, sibling)),
-                _ => None,
-            }
-        })
-    }
-
-    async fn send_plain(&self, form: &Representation, hit: Hit, exchange: &Exchange) -> Result<Answer, Fault> {
-        match form.judge(&exchange.method, &exchange.headers, true) {
-            Verdict::Short(answer) => Ok(answer),
-            Verdict::Whole(head) => Ok(form.whole(head, self.bits(hit).await?)),
-            Verdict::Ranges(head, ranges) => Ok(form.partial(head, &ranges, self.bits(hit).await?)),
-        }
-    }
-
-    async fn send_encoded(&self, form: &Representation, hit: Hit, exchange: &Exchange) -> Result<Answer, Fault> {
-        let head = match form.judge(&exchange.method, &exchange.headers, false) {
-            Verdict::Short(answer) => return Ok(answer),
-            Verdict::Whole(head) | Verdict::Ranges(head, _) => head,
-        };
-        let failed = |error| read::fault("it could not be compressed").caused_by(error);
-        let (relative, size) = (hit.relative.clone(), hit.meta.size);
-        let content = match self.load(hit).await? {
-            Loaded::Kept(entry) => {
-                let encoded = match entry.encoded(form.coding) {
-                    Some(encoded) => encoded,
-                    None => {
-                        let encoded = compress::whole(entry.content.clone(), form.coding)
-                            .await
-                            .map_err(failed)?;
-                        self.cache.put_encoded(&relative, &entry, form.coding, encoded.clone());
-                        encoded
-                    }
-                };
-                return Ok(form.whole(head, Bits::Memory(encoded)));
-            }
-            Loaded::Bits(bits) => bits,
-        };
-        match content {
-            Bits::Memory(bytes) => {
-                let encoded = compress::whole(bytes, form.coding).await.map_err(failed)?;
-                Ok(form.whole(head, Bits::Memory(encoded)))
-            }
-            Bits::File(file) => {
-                let body = compress::EncodedBody::new(file, size, form.coding).map_err(failed)?;
-                Ok(Answer::new(head, Body::stream(body)))
-            }
-        }
-    }
-
-    async fn bits(&self, hit: Hit) -> Result<Bits, Fault> {
-        Ok(match self.load(hit).await? {
-            Loaded::Kept(entry) => Bits::Memory(entry.content.clone()),
-            Loaded::Bits(bits) => bits,
-        })
-    }
-
-    /// Brings a small file into memory, and into the cache if it rests; others stay where they are.
-    async fn load(&self, hit: Hit) -> Result<Loaded, Fault> {
-        let file = match hit.source {
-            Source::Kept(entry) => return Ok(Loaded::Kept(entry)),
-            Source::Open(file) => file,
-        };
-        if hit.meta.size > cache::ENTRY_BYTES {
-            return Ok(Loaded::Bits(Bits::File(file)));
-        }
-        let content: Bytes = match read::small(&file, hit.meta.size).await? {
-            Some(content) => content,
-            None => return Err(read::fault("it became shorter while it was read")),
-        };
-        if hit.meta.is_settled() {
-            return Ok(Loaded::Kept(self.cache.put(&hit.relative, hit.meta, content)));
-        }
-        Ok(Loaded::Bits(Bits::Memory(content)))
-    }
-
     /// Sends the client from a folder's name to the folder, with the query. Temporary for developers, whose browsers
     /// would remember a permanent one long after the folder is gone.
     fn add_slash(&self, exchange: &Exchange) -> Option<Answer> {
@@ -372,12 +260,6 @@ impl Files {
         };
         faults::fault(fault, &attempted, Form::wanted(&exchange.headers), self.disclosure)
     }
-}
-
-/// A file's content, as far as it was brought into memory.
-enum Loaded {
-    Kept(Rc<Entry>),
-    Bits(Bits),
 }
 
 /// Whether a person goes to a page: what the browser says of it, or else that HTML is asked for by name.

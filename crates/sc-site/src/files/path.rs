@@ -123,6 +123,45 @@ mod tests {
     }
 
     #[test]
+    fn whatever_comes_in_stays_below_the_root() {
+        let pieces = [
+            "/",
+            "..",
+            ".",
+            "%2e",
+            "%2F",
+            "%5c",
+            "%00",
+            "%",
+            "a",
+            "%61",
+            "\\",
+            "b%20",
+            "é",
+            ".well-known",
+            "%ff",
+            "%2",
+            "//",
+        ];
+        let random = crate::random::Random::new(7);
+        for _ in 0..20_000 {
+            let path: String = (0..random.below(9))
+                .map(|_| pieces[random.below(pieces.len())])
+                .collect();
+            let Ok(found) = decode(&path) else { continue };
+            assert!(
+                !found.relative.starts_with(b"/") && !found.relative.contains(&0),
+                "{path:?}"
+            );
+            for name in found.relative.split(|b| *b == b'/') {
+                let is_root = found.relative.is_empty();
+                let is_plain = !name.is_empty() && (name[0] != b'.' || name == WELL_KNOWN) && !name.contains(&b'\\');
+                assert!(is_root || is_plain, "{path:?}");
+            }
+        }
+    }
+
+    #[test]
     fn what_could_escape_is_refused() {
         for path in [
             "/..",

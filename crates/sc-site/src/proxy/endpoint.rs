@@ -138,7 +138,8 @@ impl Endpoint {
         if !may_share {
             return Ok(self.fresh(need).await?.lease(permit));
         }
-        let _making = self.making.lock().await;
+        // Not for ever: where each attempt runs into its time limit, a long queue would wait for all of them in turn.
+        let _making = timeout(self.dialer.timeouts.connect, self.making.lock()).await.ok();
         // Whoever held the lock before may have made what is needed.
         match self.ready(need) {
             Some(found) => Ok(found.lease(permit)),

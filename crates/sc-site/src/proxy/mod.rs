@@ -81,7 +81,7 @@ impl Upstream {
         let config = |alpn| {
             client_config(&spec.trust, alpn).map_err(|source| SiteError::Tls {
                 site: site.clone(),
-                source,
+                source: Box::new(source),
             })
         };
         let tls = match spec.protocol {

@@ -151,7 +151,7 @@ fn an_unreadable_file_is_forbidden() {
     run(async {
         let folder = folder(&[("closed.txt", b"x")]);
         let path = folder.path().join("closed.txt");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o0)).unwrap();
         if std::fs::read(&path).is_ok() {
             // Root reads everything: nothing to see here.
             return;

@@ -1,0 +1,144 @@
+//! Sending a file that was found: as it is, precompressed, or compressed on the way.
+//!
+//! A small file is brought into memory first; one that shrinks in that moment (an editor empties it before it writes) is
+//! looked up again, so that a developer does not see a fault for it. Large files stay where they are until the body is
+//! asked for.
+
+use http::header::RANGE;
+use sc_http::encoding::Coding;
+use sc_http::{Answer, Body, Exchange, Fault};
+
+use super::respond::{Bits, Representation, Verdict};
+use super::{Files, Hit, Place, Source, cache, coding, compress, kinds, read};
+use crate::Disclosure;
+
+/// Smaller files gain nothing from compression on the way: they fit into one packet anyway.
+const COMPRESSED_BYTES: u64 = 1 << 10;
+/// How often a file that shrinks under our hands is looked up again.
+const LOOKS: usize = 3;
+
+impl Files {
+    /// Sends a file in the form that suits the request.
+    pub(super) async fn send(&self, hit: Hit, exchange: &Exchange) -> Result<Answer, Fault> {
+        let kind = kinds::of(&hit.relative);
+        let wanted = if kind.is_compressible {
+            coding::wanted(&exchange.headers)
+        } else {
+            Vec::new()
+        };
+        let mut form = Representation {
+            meta: hit.meta,
+            content_type: kind.content_type,
+            coding: Coding::Identity,
+            varies: kind.is_compressible,
+            is_revalidated: self.disclosure == Disclosure::Developer,
+        };
+        if let Some((coding, sibling)) = self.sibling(&hit, &wanted) {
+            form.coding = coding;
+            return self.send_plain(form, sibling, exchange).await;
+        }
+        let is_worth_it = hit.meta.size >= COMPRESSED_BYTES && !exchange.headers.contains_key(RANGE);
+        match wanted.first().filter(|_| is_worth_it) {
+            Some(coding) => {
+                form.coding = *coding;
+                self.send_encoded(form, hit, exchange).await
+            }
+            None => self.send_plain(form, hit, exchange).await,
+        }
+    }
+
+    /// A precompressed file beside the file, when it is no older.
+    fn sibling(&self, hit: &Hit, wanted: &[Coding]) -> Option<(Coding, Hit)> {
+        let root = if wanted.is_empty() {
+            return None;
+        } else {
+            self.root.descriptor().ok()?
+        };
+        wanted.iter().find_map(|coding| {
+            let mut relative = hit.relative.clone();
+            relative.extend_from_slice(coding::suffix(*coding));
+            match self.look_up(&root, &relative) {
+                Ok(Place::File(sibling)) if sibling.meta.is_as_new_as(&hit.meta) => Some((*coding, sibling)),
+                _ => None,
+            }
+        })
+    }
+
+    async fn send_plain(&self, mut form: Representation, hit: Hit, exchange: &Exchange) -> Result<Answer, Fault> {
+        let hit = self.bring(hit).await?;
+        form.meta = hit.meta;
+        Ok(match form.judge(&exchange.method, &exchange.headers, true) {
+            Verdict::Short(answer) => answer,
+            Verdict::Whole(head) => form.whole(head, hit.source.bits()),
+            Verdict::Ranges(head, ranges) => form.partial(head, &ranges, hit.source.bits()),
+        })
+    }
+
+    async fn send_encoded(&self, mut form: Representation, hit: Hit, exchange: &Exchange) -> Result<Answer, Fault> {
+        let hit = self.bring(hit).await?;
+        form.meta = hit.meta;
+        let head = match form.judge(&exchange.method, &exchange.headers, false) {
+            Verdict::Short(answer) => return Ok(answer),
+            Verdict::Whole(head) | Verdict::Ranges(head, _) => head,
+        };
+        let failed = |error| read::fault("it could not be compressed").caused_by(error);
+        let kept = match &hit.source {
+            Source::Kept(entry) => Some(entry),
+            Source::Read(_) | Source::Open(_) => None,
+        };
+        if let Some(encoded) = kept.and_then(|entry| entry.encoded(form.coding)) {
+            return Ok(form.whole(head, Bits::Memory(encoded)));
+        }
+        match hit.source.bits() {
+            Bits::Memory(content) => {
+                let encoded = compress::whole(content, form.coding).await.map_err(failed)?;
+                if let Some(entry) = kept {
+                    self.cache
+                        .put_encoded(&hit.relative, entry, form.coding, encoded.clone());
+                }
+                Ok(form.whole(head, Bits::Memory(encoded)))
+            }
+            Bits::File(file) => {
+                let body = compress::EncodedBody::new(file, hit.meta.size, form.coding).map_err(failed)?;
+                Ok(Answer::new(head, Body::stream(body)))
+            }
+        }
+    }
+
+    /// Brings a small file into memory, and into the cache if it rests; others stay where they are.
+    ///
+    /// Errors: the file cannot be read, or is gone by now.
+    async fn bring(&self, mut hit: Hit) -> Result<Hit, Fault> {
+        for _ in 0..LOOKS {
+            let file = match &hit.source {
+                Source::Open(file) if hit.meta.size <= cache::ENTRY_BYTES => file.clone(),
+                _ => return Ok(hit),
+            };
+            if let Some(content) = read::small(&file, hit.meta.size).await? {
+                hit.source = if hit.meta.is_settled() {
+                    Source::Kept(self.cache.put(&hit.relative, hit.meta, content))
+                } else {
+                    Source::Read(content)
+                };
+                return Ok(hit);
+            }
+            let gone = |error| read::fault("it changed while it was read").caused_by(error);
+            let root = self.root.descriptor().map_err(gone)?;
+            match self.look_up(&root, &hit.relative).map_err(gone)? {
+                Place::File(again) => hit = again,
+                Place::Folder => break,
+            }
+        }
+        Err(read::fault("it does not stop changing"))
+    }
+}
+
+impl Source {
+    fn bits(&self) -> Bits {
+        match self {
+            Source::Kept(entry) => Bits::Memory(entry.content.clone()),
+            Source::Read(content) => Bits::Memory(content.clone()),
+            Source::Open(file) => Bits::File(file.clone()),
+        }
+    }
+}
