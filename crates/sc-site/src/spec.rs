@@ -65,7 +65,8 @@ pub enum Disclosure {
 pub struct FilesSpec {
     /// The folder. It may be missing, replaced or renamed while we serve: it is looked up again when it changes.
     pub dir: PathBuf,
-    /// Whether navigations that match nothing get `/index.html`.
+    /// Whether navigations that match no file get `/index.html`. An application behind the site then gets everything
+    /// but navigations.
     pub is_spa: bool,
     /// Names that stand for their folder, in order of preference.
     pub index: Vec<String>,

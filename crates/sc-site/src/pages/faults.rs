@@ -45,7 +45,7 @@ pub(crate) fn unknown_name(
     if to == Disclosure::Public {
         return plain(StatusCode::MISDIRECTED_REQUEST).answer(form);
     }
-    let host = exchange.authority.host();
+    let (host, port) = (exchange.authority.host(), exchange.authority.port());
     let mut page = Page::new(StatusCode::MISDIRECTED_REQUEST, format!("No site is called {host}"))
         .kind("unknown-name")
         .paragraph(format!(
@@ -54,42 +54,43 @@ pub(crate) fn unknown_name(
     if !nearest.is_empty() {
         page = page
             .heading("Did you mean")
-            .links(nearest.iter().map(|name| link(name)).collect());
+            .links(nearest.iter().map(|name| link(name, port)).collect());
     }
     let others: Vec<_> = names.iter().filter(|name| !nearest.contains(name)).collect();
     page = match (names.is_empty(), others.is_empty()) {
         (true, _) => page.paragraph("No domain is configured yet."),
         (false, true) => page,
-        (false, false) if nearest.is_empty() => list_names(page.heading("Configured names"), &others),
-        (false, false) => list_names(page.heading("Other configured names"), &others),
+        (false, false) if nearest.is_empty() => list_names(page.heading("Configured names"), &others, port),
+        (false, false) => list_names(page.heading("Other configured names"), &others, port),
     };
-    let page = page
-        .heading("To add it")
-        .code(format!(
-            "shimmercat-devlove:\n  domains:\n    {host}:\n      root-dir: site"
-        ))
-        .foot("Written by shimmercat: this name did not reach any application.");
-    page.answer(form)
+    if NamePattern::parse(host).is_ok() && host.parse::<std::net::Ipv4Addr>().is_err() && !host.starts_with('[') {
+        let lines = format!("shimmercat-devlove:\n  domains:\n    {host}:\n      root-dir: site");
+        page = page.heading("To add it").code(lines);
+    }
+    page.foot("Written by shimmercat: this name did not reach any application.")
+        .answer(form)
 }
 
 /// How many configured names a page lists.
 const NAMES: usize = 40;
 
-fn list_names(page: Page, names: &[&&NamePattern]) -> Page {
-    let listed = page.links(names.iter().take(NAMES).map(|name| link(name)).collect());
+fn list_names(page: Page, names: &[&&NamePattern], port: Option<u16>) -> Page {
+    let listed = page.links(names.iter().take(NAMES).map(|name| link(name, port)).collect());
     match names.len().checked_sub(NAMES).filter(|more| *more > 0) {
         Some(more) => listed.paragraph(format!("And {more} more.")),
         None => listed,
     }
 }
 
-fn link(name: &NamePattern) -> (String, String) {
+/// Address and words for a name, at the port that was asked for; of a wildcard, some name below it.
+fn link(name: &NamePattern, port: Option<u16>) -> (String, String) {
     let host = if name.is_wildcard() {
         format!("www.{}", name.stem())
     } else {
         name.stem().to_owned()
     };
-    (format!("https://{host}/"), name.to_string())
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    (format!("https://{host}{port}/"), name.to_string())
 }
 
 /// 404 for a path that nothing answers for, with what was looked for.

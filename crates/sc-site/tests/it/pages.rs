@@ -153,6 +153,11 @@ fn unknown_name() {
             &unknown(&site, "ww.shop.example", BROWSER, true).await,
             &[],
         );
+        let by_address = unknown(&site, "127.0.0.1:4043", "*/*", true).await.text();
+        assert!(
+            by_address.contains("https://www.shop.example:4043/") && !by_address.contains("To add it"),
+            "{by_address}"
+        );
         let outside = unknown(&site, "phpmyadmi", "*/*", false).await.text();
         assert!(!outside.contains("phpmyadmin"), "{outside}");
         let public = serve(specs, Disclosure::Public);

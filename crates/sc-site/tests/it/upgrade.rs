@@ -164,6 +164,23 @@ fn http2_to_http2() {
 }
 
 #[test]
+fn a_tunnel_outlives_the_rest_of_its_connection() {
+    run(async {
+        let (app, _) = h2c().await;
+        let mut upstream = app.spec();
+        upstream.protocol = UpstreamProtocol::H2c;
+        upstream.pool.idle_time = std::time::Duration::from_millis(20);
+        let site = proxy(upstream);
+        let (answer, _) = http2().raw(&site).await;
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        assert_eq!(Ask::get("/other").of(&site).await.text(), "GET /other");
+        talk(answer, b"").await;
+        drop(site.sites);
+        site.tasks.wait().await;
+    });
+}
+
+#[test]
 fn a_refused_upgrade_is_an_ordinary_answer() {
     run(async {
         let app = App::echo().await;
