@@ -52,7 +52,7 @@ fn entries(source: &str) -> Result<Vec<Entry>> {
         .split_once("\nevents! {\n")
         .context("event.rs has no list of events")?;
     let (list, _) = list.split_once("\n}\n").context("the list of events does not end")?;
-    let mut found = Vec::new();
+    let mut found = vec![record(source)?];
     let (mut words, mut fields, mut is_inside) = (String::new(), Vec::new(), false);
     for line in list.lines().map(str::trim) {
         if let Some(comment) = line.strip_prefix("///") {
@@ -75,6 +75,33 @@ fn entries(source: &str) -> Result<Vec<Entry>> {
         }
     }
     Ok(found)
+}
+
+/// The access-log line, which stands apart from the list; its fields have a table of their own in the document.
+fn record(source: &str) -> Result<Entry> {
+    let (_, rest) = source
+        .split_once("pub const RECORD: Code = Code {")
+        .context("event.rs has no record")?;
+    let value = |key: &str| {
+        let line = rest
+            .lines()
+            .find_map(|line| line.trim().strip_prefix(key)?.strip_prefix(": "));
+        line.map(|value| value.trim_end_matches(',').trim_matches('"').trim())
+            .with_context(|| format!("the record has no `{key}`"))
+    };
+    let severity = value("severity")?.trim_start_matches("Severity::");
+    let constants = [
+        value("number")?,
+        value("name")?,
+        severity,
+        value("is_default")?,
+        value("is_connection")?,
+    ];
+    entry(
+        value("summary")?.to_owned(),
+        vec!["see above".to_owned()],
+        &constants.join(", "),
+    )
 }
 
 fn entry(words: String, fields: Vec<String>, constants: &str) -> Result<Entry> {
@@ -106,14 +133,14 @@ mod tests {
 
     #[test]
     fn entries_become_rows() {
-        let source = "x\nevents! {\n    /// One thing\n    /// happened.\n    Thing {\n        /// Serial.\n        connection: u64,\n    } \
+        let record = "pub const RECORD: Code = Code {\n  number: 30201,\n  name: \"exchange\",\n  severity: Severity::Info,\n  \
+                      is_default: true,\n  is_connection: false,\n  summary: \" Ended.\",\n};\n";
+        let source = "\nevents! {\n    /// One thing\n    /// happened.\n    Thing {\n        /// Serial.\n        connection: u64,\n    } \
                       = (101, \"thing\", Debug, false, true);\n    /// Another.\n    Other {} = (30_001, \"other\", Info, true, false);\n}\n";
         let want = "| `M00101` | `thing` | debug | connection | `connection` | One thing happened. |\n\
-                    | `M30001` | `other` | info | default |  | Another. |\n";
-        assert!(
-            render(source).is_ok_and(|text| text.ends_with(want)),
-            "{:?}",
-            render(source)
-        );
+                    | `M30001` | `other` | info | default |  | Another. |\n\
+                    | `M30201` | `exchange` | info | default |  | Ended. |\n";
+        let rendered = render(&format!("{record}{source}"));
+        assert!(rendered.as_ref().is_ok_and(|text| text.ends_with(want)), "{rendered:?}");
     }
 }

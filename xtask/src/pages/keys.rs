@@ -9,7 +9,9 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 
 /// How deep objects are followed; the file itself is less deep.
-const DEPTH: usize = 8;
+const DEPTH: usize = 24;
+
+const LIST: &str = "list of ";
 
 /// One row for every key below the first one of the file, in the order of the schema.
 pub(super) fn table(schema: &Value) -> Result<String> {
@@ -72,27 +74,43 @@ fn row(schema: &Value, node: &Value, path: &str, text: &mut String) -> Result<()
 
 fn kind(schema: &Value, node: &Value) -> String {
     let node = resolve(schema, node);
+    if !node["const"].is_null() {
+        return value(&node["const"]);
+    }
     if let Some(values) = node["enum"].as_array() {
-        return values
-            .iter()
-            .map(|value| format!("`{}`", value.as_str().unwrap_or_default()))
-            .collect::<Vec<_>>()
-            .join(", ");
+        return values.iter().map(value).collect::<Vec<_>>().join(", ");
     }
     for word in ["oneOf", "anyOf"] {
         if let Some(choices) = node[word].as_array() {
-            let mut kinds: Vec<String> = choices.iter().map(|choice| kind(schema, choice)).collect();
-            kinds.dedup();
-            return kinds.join(" or ");
+            return any_of(choices.iter().map(|choice| kind(schema, choice)).collect());
         }
     }
     match &node["type"] {
-        Value::String(name) if name == "array" => format!("list of {}", kind(schema, &node["items"])),
+        Value::String(name) if name == "array" => format!("{LIST}{}", kind(schema, &node["items"])),
         Value::String(name) if name == "object" => "mapping".to_owned(),
         Value::String(name) => name.clone(),
         Value::Array(names) => names.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" or "),
         _ => "any".to_owned(),
     }
+}
+
+/// Joins what a key may be; "x or list of x" is told as people say it.
+fn any_of(mut kinds: Vec<String>) -> String {
+    kinds.dedup();
+    match kinds.as_slice() {
+        [first @ .., list]
+            if list
+                .strip_prefix(LIST)
+                .is_some_and(|item| first.last().is_some_and(|one| one == item)) =>
+        {
+            format!("{}, or a list of them", first.join(" or "))
+        }
+        _ => kinds.join(" or "),
+    }
+}
+
+fn value(value: &Value) -> String {
+    format!("`{}`", value.as_str().map_or_else(|| value.to_string(), str::to_owned))
 }
 
 fn resolve<'a>(schema: &'a Value, node: &'a Value) -> &'a Value {
