@@ -97,11 +97,7 @@ fn record(source: &str) -> Result<Entry> {
         value("is_default")?,
         value("is_connection")?,
     ];
-    entry(
-        value("summary")?.to_owned(),
-        vec!["see above".to_owned()],
-        &constants.join(", "),
-    )
+    entry(value("summary")?.to_owned(), Vec::new(), &constants.join(", "))
 }
 
 fn entry(words: String, fields: Vec<String>, constants: &str) -> Result<Entry> {
