@@ -16,6 +16,7 @@ use crate::ca::{CaFile, pem_body};
 use crate::profile::{self, Family};
 use crate::report::{Report, chain};
 use crate::screen::Screen;
+use crate::socks::SocksError;
 use crate::surroundings::Surroundings;
 use crate::target::{Home, Proxy, START_HINT, Target};
 use crate::{chromium, nss, socks};
@@ -154,30 +155,29 @@ fn instance(home: &Home) -> Finding {
 
 fn proxy(target: &Target, findings: &mut Vec<Finding>) {
     let proxy = &target.proxy;
-    if let Err(error) = socks::probe(proxy) {
-        findings.push(Finding::fail(
-            "proxy",
-            format!("{proxy}: {}", chain(&error)),
-            START_HINT,
-        ));
+    let site = target.first_site();
+    let reached = match site {
+        Some(name) => socks::connect(proxy, name, socks::HTTPS).map(drop),
+        None => socks::probe(proxy, None),
+    };
+    if let Err(error) = &reached
+        && !matches!(error, SocksError::Refused(_))
+    {
+        findings.push(Finding::fail("proxy", format!("{proxy}: {}", chain(error)), START_HINT));
         return;
     }
-    if proxy.is_loopback() {
-        findings.push(Finding::ok("proxy", format!("{proxy} answers SOCKS5")));
-    } else {
-        findings.push(Finding::warn(
+    let text = format!("{proxy} answers SOCKS5");
+    findings.push(match proxy.is_loopback() {
+        true => Finding::ok("proxy", text),
+        false => Finding::warn(
             "proxy",
-            format!("{proxy} answers SOCKS5 and is not on this machine alone"),
+            text + " and is not on this machine alone",
             "use a loopback address",
-        ));
-    }
-    if let Some(name) = target
-        .names
-        .iter()
-        .find(|name| name.contains('.') && !name.contains('*'))
-    {
-        findings.push(match socks::connect(proxy, name, 443) {
-            Ok(_) => Finding::ok("name", format!("{name}:443 is reached through it")),
+        ),
+    });
+    if let Some(name) = site {
+        findings.push(match reached {
+            Ok(()) => Finding::ok("name", format!("{name}:443 is reached through it")),
             Err(error) => Finding::fail(
                 "name",
                 format!("{name}:443: {}", chain(&error)),

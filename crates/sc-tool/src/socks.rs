@@ -15,6 +15,9 @@ const ANSWER_TIME: Duration = Duration::from_secs(3);
 /// How long it may take to reach what lies behind it.
 const REACH_TIME: Duration = Duration::from_secs(30);
 
+/// The port of sites.
+pub(crate) const HTTPS: u16 = 443;
+
 /// Why a proxy is of no use.
 #[derive(Debug, Error)]
 pub(crate) enum SocksError {
@@ -43,9 +46,17 @@ pub(crate) enum SocksError {
 
 /// Asks whether a SOCKS5 proxy without credentials listens there.
 ///
+/// Shape: with a name, that name's port 443 is asked for and the connection closed again, which a server takes for an
+/// ordinary visit; whether it lets the name through does not matter. Without one, the greeting must do.
 /// Errors: every `SocksError` but the last two.
-pub(crate) fn probe(proxy: &Proxy) -> Result<(), SocksError> {
-    greet(proxy).map(drop)
+pub(crate) fn probe(proxy: &Proxy, name: Option<&str>) -> Result<(), SocksError> {
+    match name {
+        None => greet(proxy).map(drop),
+        Some(name) => match connect(proxy, name, HTTPS) {
+            Ok(_) | Err(SocksError::Refused(_)) => Ok(()),
+            Err(error) => Err(error),
+        },
+    }
 }
 
 /// Opens a connection to `host:port` through the proxy; the name is resolved by the proxy.

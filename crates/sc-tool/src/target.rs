@@ -175,7 +175,7 @@ impl Target {
     /// Errors: as `find`, and when nothing answers at the instance's own address.
     pub(crate) fn find_answering(place: &Where, surroundings: &Surroundings) -> Result<(Self, Option<String>), Report> {
         let target = Self::find(place, surroundings)?;
-        match socks::probe(&target.proxy) {
+        match socks::probe(&target.proxy, target.first_site()) {
             Ok(()) => Ok((target, None)),
             Err(error) => {
                 let text = format!(
@@ -192,13 +192,18 @@ impl Target {
         }
     }
 
-    /// The first site that a browser can open, as a URL.
-    pub(crate) fn first_page(&self) -> Option<String> {
+    /// The first configured name that is a site's: with a dot, and no wildcard.
+    pub(crate) fn first_site(&self) -> Option<&str> {
         let name = self
             .names
             .iter()
             .find(|name| name.contains('.') && !name.contains('*'))?;
-        Some(format!("https://{name}/"))
+        Some(name)
+    }
+
+    /// The page of the first site.
+    pub(crate) fn first_page(&self) -> Option<String> {
+        self.first_site().map(|name| format!("https://{name}/"))
     }
 }
 

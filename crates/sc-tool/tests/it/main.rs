@@ -9,6 +9,7 @@ mod help;
 mod opening;
 mod profile;
 mod programs;
+mod real;
 mod tcp;
 mod world;
 
