@@ -358,7 +358,7 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
     fn poll_send(&mut self, sender: &mut Sender, meter: &Meter, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         loop {
             let mut is_waiting = false;
-            while !sender.is_done() && !is_waiting && self.outbox.len() < HIGH_WATER_BYTES {
+            while !sender.is_done() && !is_waiting && self.outbox.waiting() < HIGH_WATER_BYTES {
                 match sender.poll_fill(&mut self.outbox, cx) {
                     Poll::Ready(Ok(())) => self.alarm.clear(),
                     // What came before the fault is still sent.
@@ -372,7 +372,7 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
             let flushed = self.poll_flush(cx);
             meter
                 .sent_bytes
-                .set(sender.sent().saturating_sub(self.outbox.len() as u64));
+                .set(sender.sent().saturating_sub(self.outbox.waiting() as u64));
             match flushed {
                 Poll::Ready(Ok(())) if sender.is_done() => return Poll::Ready(self.broken.take().map_or(Ok(()), Err)),
                 Poll::Ready(Ok(())) => {}
@@ -480,13 +480,14 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
 
     /// Throws away what was not read of the request body; `false` when that is too much.
     async fn drop_request_body(&mut self) -> bool {
-        let mut link = self.link.borrow_mut();
-        // Whoever still holds the body finds it stale from here on.
-        link.exchange += 1;
-        if link.receiver.is_done() {
-            return true;
+        {
+            let mut link = self.link.borrow_mut();
+            // Whoever still holds the body finds it stale from here on.
+            link.exchange += 1;
+            if link.receiver.is_done() {
+                return true;
+            }
         }
-        drop(link);
         let mut left = DRAIN_BYTES;
         self.alarm.set(DRAIN_TIME);
         poll_fn(|cx| {

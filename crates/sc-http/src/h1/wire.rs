@@ -81,13 +81,13 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     /// How many bytes wait.
-    pub(crate) fn len(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.queued + self.tail.len()
     }
 
     /// Whether everything was written and flushed.
     pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0 && !self.needs_flush
+        self.waiting() == 0 && !self.needs_flush
     }
 
     /// How many bytes were written in all.
@@ -128,7 +128,7 @@ impl Outbox {
         io: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        while self.len() > 0 {
+        while self.waiting() > 0 {
             let written = ready!(self.poll_write(io, cx))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));

@@ -133,7 +133,7 @@ pub(crate) struct Channel {
     send: SendStream<Bytes>,
     ahead: Bytes,
     is_ended: bool,
-    held: Option<Box<dyn Any>>,
+    _held: Option<Box<dyn Any>>,
 }
 
 impl Channel {
@@ -143,7 +143,7 @@ impl Channel {
             send,
             ahead: Bytes::new(),
             is_ended: false,
-            held: None,
+            _held: None,
         }
     }
 }

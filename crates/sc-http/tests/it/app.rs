@@ -14,23 +14,23 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// What one exchange left behind.
 #[derive(Clone, Debug)]
-pub struct Noted {
+pub(crate) struct Noted {
     /// Method and target.
-    pub request: String,
+    pub(crate) request: String,
     /// Counts, as they were when the guard was dropped.
-    pub end: End,
-    pub status: u16,
-    pub received: u64,
-    pub sent: u64,
+    pub(crate) end: End,
+    pub(crate) status: u16,
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
 }
 
 /// The service.
 #[derive(Default)]
-pub struct App {
+pub(crate) struct App {
     /// The record of all exchanges that have ended.
-    pub noted: Rc<RefCell<Vec<Noted>>>,
+    pub(crate) noted: Rc<RefCell<Vec<Noted>>>,
     /// Bytes that `/big` was asked for.
-    pub made: Rc<Cell<u64>>,
+    pub(crate) made: Rc<Cell<u64>>,
 }
 
 struct Guard {
@@ -52,12 +52,12 @@ impl Drop for Guard {
 }
 
 /// A body of `left` bytes in pieces of `piece`, that counts what it was asked for.
-pub struct Made {
-    pub left: u64,
-    pub piece: usize,
-    pub made: Rc<Cell<u64>>,
-    pub says: Option<u64>,
-    pub end: Option<Result<HeaderMap, Fault>>,
+pub(crate) struct Made {
+    pub(crate) left: u64,
+    pub(crate) piece: usize,
+    pub(crate) made: Rc<Cell<u64>>,
+    pub(crate) says: Option<u64>,
+    pub(crate) end: Option<Result<HeaderMap, Fault>>,
 }
 
 impl http_body::Body for Made {
@@ -79,7 +79,7 @@ impl http_body::Body for Made {
     }
 }
 
-pub fn fields(fields: &[(&'static str, &str)]) -> HeaderMap {
+pub(crate) fn fields(fields: &[(&'static str, &str)]) -> HeaderMap {
     let pairs = fields.iter().map(|(name, value)| {
         (
             HeaderName::from_static(name),
@@ -89,7 +89,7 @@ pub fn fields(fields: &[(&'static str, &str)]) -> HeaderMap {
     pairs.collect()
 }
 
-pub fn head(status: u16, of: &[(&'static str, &str)]) -> Head {
+pub(crate) fn head(status: u16, of: &[(&'static str, &str)]) -> Head {
     Head {
         status: StatusCode::from_u16(status).expect("status"),
         headers: fields(of),
@@ -97,7 +97,7 @@ pub fn head(status: u16, of: &[(&'static str, &str)]) -> Head {
 }
 
 /// Reads a body to its end.
-pub async fn read_all(body: &mut Body) -> Result<(Vec<u8>, HeaderMap), Fault> {
+pub(crate) async fn read_all(body: &mut Body) -> Result<(Vec<u8>, HeaderMap), Fault> {
     let (mut bytes, mut trailers) = (Vec::new(), HeaderMap::new());
     while let Some(frame) = body.frame().await {
         match frame?.into_data() {
@@ -218,7 +218,7 @@ impl Service for App {
 }
 
 /// A stream that answers in capitals and says `bye` when the other side has ended.
-pub fn echoing() -> Box<dyn Duplex> {
+pub(crate) fn echoing() -> Box<dyn Duplex> {
     let (near, mut far) = tokio::io::duplex(1000);
     tokio::task::spawn_local(async move {
         let mut space = [0; 100];

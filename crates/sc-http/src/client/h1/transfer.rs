@@ -62,7 +62,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Transfer<IO> {
                 return Poll::Ready(Ok(()));
             }
             let mut is_waiting = false;
-            while !self.upload.is_done() && !is_waiting && self.outbox.len() < HIGH_WATER_BYTES {
+            while !self.upload.is_done() && !is_waiting && self.outbox.waiting() < HIGH_WATER_BYTES {
                 is_waiting = self.upload.poll_fill(&mut self.outbox, cx)?.is_pending();
             }
             match self.outbox.poll_flush(&mut self.wire.io, cx) {
