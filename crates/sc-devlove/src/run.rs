@@ -137,6 +137,8 @@ impl Live<'_> {
         asked_to_reload: &mut mpsc::Receiver<oneshot::Sender<Verdict>>,
     ) {
         let mut watch = self.watch();
+        // What was saved after the first reading and before the watch began is told by nobody.
+        let _ = self.reload();
         let mut ca_check = tokio::time::interval(CA_CHECK);
         loop {
             tokio::select! {

@@ -78,6 +78,8 @@ fn refused(error: &RunError) -> Report {
 fn reread(found: Found, flags: Flags) -> Box<dyn Fn() -> sc_devlove::Reread> {
     Box::new(move || {
         let render = |mistakes: Vec<Diagnostic>| mistakes.iter().map(|d| sc_config::render(d, false)).collect();
+        // A run that began without a file looks whether somebody has written one since.
+        let found = if found.path.is_some() { found.clone() } else { sc_config::discover(&found.folder, None) };
         settings::read(&found, &flags).map(|(settings, _)| settings).map_err(render)
     })
 }
