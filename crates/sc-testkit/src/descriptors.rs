@@ -8,7 +8,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 pub fn allow_descriptors(wanted: u64) {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|current| current < wanted) {
-        let raised = Rlimit { current: Some(wanted), ..limit };
+        let raised = Rlimit {
+            current: Some(wanted),
+            ..limit
+        };
         setrlimit(Resource::Nofile, raised).unwrap_or_else(|error| panic!("{wanted} descriptors: {error}"));
     }
 }

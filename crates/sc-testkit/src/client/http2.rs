@@ -168,7 +168,10 @@ impl Write for Tunnel {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "it ends with the runtime of this one connection")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it ends with the runtime of this one connection"
+)]
 fn drive(connection: impl Future<Output = Result<(), h2::Error>> + Send + 'static) {
     // How the connection ended is seen by the call that waits for its answer.
     tokio::spawn(connection);

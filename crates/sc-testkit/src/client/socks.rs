@@ -117,7 +117,24 @@ impl UdpRelay {
             .expect("a datagram can be sent");
     }
 
-    /// Waits for a datagram: from whom, as the relay says, and what. `None` when none came within the socket's time.
+    /// Waits for a datagram and gives what it carries, whoever it is from; `None` when none came within the socket's time.
+    ///
+    /// Shape: the relay may name the sender by address or by the name it was asked for (RFC 1928 §7 allows both).
+    pub fn receive_data(&self) -> Option<Vec<u8>> {
+        let mut buffer = vec![0; 64 * 1024];
+        let (length, _) = self.socket.recv_from(&mut buffer).ok()?;
+        let mut rest = &buffer[..length];
+        assert_eq!(
+            read_array(&mut rest),
+            [0, 0, 0],
+            "reserved bytes and fragment number are zero"
+        );
+        read_bound(&mut rest);
+        Some(rest.to_vec())
+    }
+
+    /// Waits for a datagram: from whom, as the relay says, and what. `None` when none came within the socket's time, or when
+    /// the relay gives no address but a name.
     pub fn receive(&self) -> Option<(SocketAddr, Vec<u8>)> {
         let mut buffer = vec![0; 64 * 1024];
         let (length, _) = self.socket.recv_from(&mut buffer).ok()?;

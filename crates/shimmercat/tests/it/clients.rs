@@ -6,7 +6,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use sc_testkit::program::Launch;
-use sc_testkit::{Curl, EchoServer, TempProject, UdpEcho, eventually, find_program, http_connect, socks4a, socks5, udp_associate};
+use sc_testkit::{
+    Curl, EchoServer, TempProject, UdpEcho, eventually, find_program, http_connect, socks4a, socks5, udp_associate,
+};
 
 use crate::outside::{outside, run_node, run_python, text};
 use crate::server::{PATIENCE, Server, domains, static_site};
@@ -33,7 +35,11 @@ fn curl_reaches_a_site_in_every_dialect() {
         for (flag, version) in [("--http2", "2"), ("--http1.1", "1.1")] {
             let answer = server.direct("https://www.shop.example/").arg(flag).args(options).run();
             let seen = (answer.exit, answer.status, answer.version.as_str(), answer.text());
-            assert_eq!(seen, (0, 200, version, PAGE.to_owned()), "{options:?} {flag}: {answer:?}");
+            assert_eq!(
+                seen,
+                (0, 200, version, PAGE.to_owned()),
+                "{options:?} {flag}: {answer:?}"
+            );
         }
         let records = server.status()["recent"].as_array().cloned().unwrap_or_default();
         assert_eq!(records[number * 2]["entry"], *entry, "{options:?}");
@@ -53,10 +59,18 @@ fn plain_http_is_redirected_in_every_dialect() {
         vec!["--socks4a", &proxy],
     ] {
         let answer = server.direct("http://www.shop.example/a?b=c").args(&options).run();
-        assert_eq!(answer.header("location"), Some("https://www.shop.example/a?b=c"), "{options:?}: {answer:?}");
+        assert_eq!(
+            answer.header("location"),
+            Some("https://www.shop.example/a?b=c"),
+            "{options:?}: {answer:?}"
+        );
         assert!([301, 302, 307, 308].contains(&answer.status), "{options:?}: {answer:?}");
         let followed = server.direct("http://www.shop.example/").arg("-L").args(&options).run();
-        assert_eq!((followed.status, followed.text()), (200, PAGE.to_owned()), "{options:?}: {followed:?}");
+        assert_eq!(
+            (followed.status, followed.text()),
+            (200, PAGE.to_owned()),
+            "{options:?}: {followed:?}"
+        );
     }
 }
 
@@ -66,12 +80,22 @@ fn a_client_that_resolves_names_itself_is_refused_properly() {
     let server = Server::start(&project);
     let proxy = server.proxy.to_string();
     for option in ["--socks5", "--socks4"] {
-        let resolved = server.direct("https://www.shop.example/").args(["--resolve", "www.shop.example:443:192.0.2.7"]);
+        let resolved = server
+            .direct("https://www.shop.example/")
+            .args(["--resolve", "www.shop.example:443:192.0.2.7"]);
         let answer = resolved.args([option, &proxy]).run();
-        assert_eq!((answer.exit, answer.status), (97, 0), "an address is not a site: {answer:?}");
+        assert_eq!(
+            (answer.exit, answer.status),
+            (97, 0),
+            "an address is not a site: {answer:?}"
+        );
     }
     let pages = server.status()["refused"]["pages"].clone();
-    assert_eq!((&pages[0]["host"], &pages[0]["count"]), (&"192.0.2.7".into(), &2.into()), "{pages}");
+    assert_eq!(
+        (&pages[0]["host"], &pages[0]["count"]),
+        (&"192.0.2.7".into(), &2.into()),
+        "{pages}"
+    );
 }
 
 #[test]
@@ -79,9 +103,15 @@ fn a_connection_without_a_known_name_gets_the_page_that_lists_names() {
     let project = static_site("hello");
     let server = Server::start(&project);
     let to = format!("www.shpo.example:443:{}", server.proxy);
-    let answer = Curl::new("https://www.shpo.example/").args(["-k", "--connect-to", &to]).run();
+    let answer = Curl::new("https://www.shpo.example/")
+        .args(["-k", "--connect-to", &to])
+        .run();
     assert_eq!(answer.status, 421, "{answer:?}");
-    assert!(answer.text().contains("https://www.shop.example/"), "the nearest name is offered: {}", answer.text());
+    assert!(
+        answer.text().contains("https://www.shop.example/"),
+        "the nearest name is offered: {}",
+        answer.text()
+    );
 }
 
 #[test]
@@ -142,12 +172,20 @@ fn nc_reaches_a_tcp_name_in_two_dialects() {
     let server = Server::start(&project);
     let proxy = server.proxy.to_string();
     for dialect in ["5", "connect"] {
-        let done = outside("nc", &["-N", "-w", "20", "-X", dialect, "-x", &proxy, "echo", "7"], "over nc\n");
+        let done = outside(
+            "nc",
+            &["-N", "-w", "20", "-X", dialect, "-x", &proxy, "echo", "7"],
+            "over nc\n",
+        );
         assert_eq!(done.stdout, "over nc\n", "-X {dialect}: {done:?}");
     }
     assert_eq!(echo.connections(), 2);
     let relayed = server.wait_event("relayed", 2);
-    assert_eq!((&relayed["sent_bytes"], &relayed["received_bytes"]), (&8.into(), &8.into()), "{relayed}");
+    assert_eq!(
+        (&relayed["sent_bytes"], &relayed["received_bytes"]),
+        (&8.into(), &8.into()),
+        "{relayed}"
+    );
     let refused = outside("nc", &["-N", "-w", "20", "-X", "5", "-x", &proxy, "echo", "8"], "x");
     assert!(!refused.status.success(), "another port is refused: {refused:?}");
 }
@@ -166,8 +204,21 @@ fn ssh_goes_through_with_a_proxy_command() {
         stream.read_exact(&mut seen).expect("the client says its version");
         String::from_utf8_lossy(&seen).into_owned()
     });
-    let command = format!("ProxyCommand={} -X 5 -x {} %h %p", find_program("nc").display(), server.proxy);
-    let options = ["-F", "none", "-o", &command, "-o", "BatchMode=yes", "git@git.shop.example", "true"];
+    let command = format!(
+        "ProxyCommand={} -X 5 -x {} %h %p",
+        find_program("nc").display(),
+        server.proxy
+    );
+    let options = [
+        "-F",
+        "none",
+        "-o",
+        &command,
+        "-o",
+        "BatchMode=yes",
+        "git@git.shop.example",
+        "true",
+    ];
     let done = outside("ssh", &options, "");
     assert_eq!(daemon.join().expect("the thread ends"), "SSH-2.0-", "{done:?}");
 }
@@ -178,12 +229,29 @@ fn redis_cli_talks_to_redis_by_name() {
     let socket = project.path_of("redis.sock");
     project.file(
         "devlove.yaml",
-        format!("shimmercat-devlove:\n  domains:\n    cache: {{ tcp: {{ 6379: 'unix://{}' }} }}\n", socket.display()),
+        format!(
+            "shimmercat-devlove:\n  domains:\n    cache: {{ tcp: {{ 6379: 'unix://{}' }} }}\n",
+            socket.display()
+        ),
     );
-    let options = ["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket", text(&socket)];
-    let mut redis = Launch::new(find_program("redis-server")).args(options).current_dir(project.path()).start();
+    let options = [
+        "--port",
+        "0",
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+        "--unixsocket",
+        text(&socket),
+    ];
+    let mut redis = Launch::new(find_program("redis-server"))
+        .args(options)
+        .current_dir(project.path())
+        .start();
     redis.expect_errors();
-    eventually("redis listens", PATIENCE, || if socket.exists() { Ok(()) } else { Err(redis.stdout()) });
+    eventually("redis listens", PATIENCE, || {
+        if socket.exists() { Ok(()) } else { Err(redis.stdout()) }
+    });
     let server = Server::start(&project);
     let proxy = server.proxy;
     let relay = relay_to(move || {
@@ -212,7 +280,10 @@ fn relay_to(open: impl Fn() -> TcpStream + Send + 'static) -> SocketAddr {
             let upstream = open();
             upstream.set_read_timeout(None).expect("no time limit");
             let pairs = [
-                (client.try_clone().expect("a copy"), upstream.try_clone().expect("a copy")),
+                (
+                    client.try_clone().expect("a copy"),
+                    upstream.try_clone().expect("a copy"),
+                ),
                 (upstream, client),
             ];
             for (mut from, mut to) in pairs {
@@ -264,13 +335,24 @@ fn a_browser_can_evaluate_the_pac_file() {
     let server = Server::start(&project);
     let url = format!("http://{}/proxy.pac", server.proxy);
     let pac = Curl::new(&url).run();
-    assert_eq!((pac.status, pac.header("content-type")), (200, Some("application/x-ns-proxy-autoconfig")), "{pac:?}");
+    assert_eq!(
+        (pac.status, pac.header("content-type")),
+        (200, Some("application/x-ns-proxy-autoconfig")),
+        "{pac:?}"
+    );
     let script = r#"
 const sandbox = {};
 require('vm').runInNewContext(process.argv[1], sandbox);
 for (const host of process.argv.slice(2)) console.log(sandbox.FindProxyForURL(`https://${host}/`, host));
 "#;
-    let hosts = ["www.shop.example", "WWW.Shop.Example", "a.b.tenants.shop.example", "db", "tenants.shop.example", "other.example"];
+    let hosts = [
+        "www.shop.example",
+        "WWW.Shop.Example",
+        "a.b.tenants.shop.example",
+        "db",
+        "tenants.shop.example",
+        "other.example",
+    ];
     let body = pac.text();
     let arguments: Vec<&str> = [body.as_str()].into_iter().chain(hosts).collect();
     let printed = run_node(script, &arguments);
@@ -289,13 +371,34 @@ fn the_start_page_tells_people_and_programs() {
     socks5(server.proxy, "stats.example.net", 443);
     let url = format!("http://{}/", server.proxy);
     let plain = Curl::new(&url).run();
-    assert_eq!((plain.status, plain.header("content-type")), (200, Some("text/plain; charset=utf-8")), "{plain:?}");
-    for words in ["https://www.shop.example/", "stats.example.net", "/proxy.pac", &server.proxy.to_string()] {
-        assert!(plain.text().contains(words), "`{words}` is missing in\n{}", plain.text());
+    assert_eq!(
+        (plain.status, plain.header("content-type")),
+        (200, Some("text/plain; charset=utf-8")),
+        "{plain:?}"
+    );
+    for words in [
+        "https://www.shop.example/",
+        "stats.example.net",
+        "/proxy.pac",
+        &server.proxy.to_string(),
+    ] {
+        assert!(
+            plain.text().contains(words),
+            "`{words}` is missing in\n{}",
+            plain.text()
+        );
     }
     let html = Curl::new(&url).args(["-H", "Accept: text/html,*/*;q=0.8"]).run();
-    assert_eq!(html.header("content-type"), Some("text/html; charset=utf-8"), "{html:?}");
-    assert!(html.text().contains("<a href=\"https://www.shop.example/\">"), "{}", html.text());
+    assert_eq!(
+        html.header("content-type"),
+        Some("text/html; charset=utf-8"),
+        "{html:?}"
+    );
+    assert!(
+        html.text().contains("<a href=\"https://www.shop.example/\">"),
+        "{}",
+        html.text()
+    );
     assert!(!html.text().contains("src=\"http"), "no external assets");
     let missing = Curl::new(&format!("{url}nothing")).run();
     assert_eq!(missing.status, 404, "{missing:?}");
@@ -320,12 +423,21 @@ fn dig_gets_its_answer_through_a_udp_association() {
     local.set_read_timeout(Some(PATIENCE)).expect("a time limit");
     let port = local.local_addr().expect("an address").port().to_string();
     let mut dig = Command::new(find_program("dig"));
-    dig.args(["@127.0.0.1", "-p", &port, "+tries=1", "+time=30", "+short", "name.shop.example", "A"]);
+    dig.args([
+        "@127.0.0.1",
+        "-p",
+        &port,
+        "+tries=1",
+        "+time=30",
+        "+short",
+        "name.shop.example",
+        "A",
+    ]);
     let dig = dig.stdout(Stdio::piped()).spawn().expect("dig runs");
     let mut query = [0; 2048];
     let (length, from) = local.recv_from(&mut query).expect("dig asks");
     relay.send("resolver", 53, &query[..length]);
-    let (_, answer) = relay.receive().expect("an answer comes back");
+    let answer = relay.receive_data().expect("an answer comes back");
     assert_eq!(answer[..2], query[..2], "the answer to this query");
     local.send_to(&answer, from).expect("dig hears");
     let output = dig.wait_with_output().expect("dig ends");
@@ -334,7 +446,11 @@ fn dig_gets_its_answer_through_a_udp_association() {
 
 /// An answer to any query: one A record. Source: RFC 1035 §4.1.
 fn dns_answer(query: &[u8]) -> Vec<u8> {
-    let name_end = 12 + query[12..].iter().position(|byte| *byte == 0).expect("a name ends with zero");
+    let name_end = 12
+        + query[12..]
+            .iter()
+            .position(|byte| *byte == 0)
+            .expect("a name ends with zero");
     let header = [&query[..2], &[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]].concat();
     let record = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 53];
     [&header[..], &query[12..name_end + 5], &record].concat()
@@ -346,14 +462,21 @@ fn fragments_and_foreign_names_are_dropped_and_the_association_ends_with_its_con
     let project = domains(&[&format!("echo: {{ udp: {{ 7: {} }} }}", echo.address())]);
     let server = Server::start(&project);
     let relay = udp_associate(server.proxy).expect("an association");
-    assert!(relay.relay.ip().is_loopback(), "the relay is reachable from this machine only: {}", relay.relay);
+    assert!(
+        relay.relay.ip().is_loopback(),
+        "the relay is reachable from this machine only: {}",
+        relay.relay
+    );
     let fragment = [&[0, 0, 1, 3, 4][..], b"echo", &[0, 7], b"fragment"].concat();
-    relay.socket.send_to(&fragment, relay.relay).expect("a datagram is sent");
+    relay
+        .socket
+        .send_to(&fragment, relay.relay)
+        .expect("a datagram is sent");
     relay.send("stats.example.net", 7, b"refused");
     relay.send("echo", 8, b"another port");
     relay.socket.send_to(b"short", relay.relay).expect("a datagram is sent");
     relay.send("echo", 7, b"whole");
-    let (_, data) = relay.receive().expect("the whole one comes back");
+    let data = relay.receive_data().expect("the whole one comes back");
     assert_eq!((data.as_slice(), echo.datagrams()), (&b"whole"[..], 1));
     let to = relay.relay;
     drop(relay);
@@ -362,7 +485,10 @@ fn fragments_and_foreign_names_are_dropped_and_the_association_ends_with_its_con
     assert_eq!(counts, (&1.into(), &1.into(), &4.into()), "{ended}");
     UdpSocket::bind(to).unwrap_or_else(|error| panic!("the relay's port is still held: {error}"));
     let refused = server.status()["refused"]["pages"].to_string();
-    assert!(refused.contains("stats.example.net") && refused.contains("echo:8"), "{refused}");
+    assert!(
+        refused.contains("stats.example.net") && refused.contains("echo:8"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -372,5 +498,8 @@ fn a_simulated_latency_is_felt_by_every_answer() {
     let began = Instant::now();
     assert_eq!(server.curl("https://www.shop.example/").run().text(), PAGE);
     let took = began.elapsed();
-    assert!(took > Duration::from_millis(600), "greeting, handshake and answer each wait: {took:?}");
+    assert!(
+        took > Duration::from_millis(600),
+        "greeting, handshake and answer each wait: {took:?}"
+    );
 }

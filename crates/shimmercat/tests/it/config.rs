@@ -41,13 +41,24 @@ fn every_mistake_comes_at_once_with_its_place() {
             "devlove.yaml:9:3",
             "`forward`",
         ] {
-            assert!(refused.stderr.contains(words), "`{words}` is missing in\n{}", refused.stderr);
+            assert!(
+                refused.stderr.contains(words),
+                "`{words}` is missing in\n{}",
+                refused.stderr
+            );
         }
         assert!(refused.stderr.matches("error:").count() >= 4, "{}", refused.stderr);
-        assert!(refused.stderr.contains('^'), "an excerpt has a caret\n{}", refused.stderr);
+        assert!(
+            refused.stderr.contains('^'),
+            "an excerpt has a caret\n{}",
+            refused.stderr
+        );
         assert!(refused.stdout.is_empty(), "{refused:?}");
     }
-    assert!(!project.path_of(".shimmercat.loves.devs/instance.json").exists(), "nothing was served");
+    assert!(
+        !project.path_of(".shimmercat.loves.devs/instance.json").exists(),
+        "nothing was served"
+    );
 }
 
 #[test]
@@ -76,15 +87,26 @@ fn a_good_change_applies_and_no_connection_notices() {
     let unknown = server.curl("https://www.shop.example/").run();
     assert_eq!((unknown.exit, unknown.status), (97, 0), "not there yet: {unknown:?}");
 
-    save(&project, "devlove.yaml", &domains_yaml(&[&api, "www.shop.example: { root-dir: site }"]));
+    save(
+        &project,
+        "devlove.yaml",
+        &domains_yaml(&[&api, "www.shop.example: { root-dir: site }"]),
+    );
     let told = server.wait_event("reloaded", 1);
-    assert!(told["changes"].to_string().contains("https://www.shop.example"), "it says what changed: {told}");
+    assert!(
+        told["changes"].to_string().contains("https://www.shop.example"),
+        "it says what changed: {told}"
+    );
     assert_eq!(server.curl("https://www.shop.example/").run().text(), "new site");
     let seen = server.program.stdout().matches("reloaded").count();
     for number in 0..20 {
         stream.read_until(&format!("data: event {}", 50 + number));
     }
-    assert_eq!(kept.request(&Request::get("api.shop.example", "/after")).status, 200, "the same connection");
+    assert_eq!(
+        kept.request(&Request::get("api.shop.example", "/after")).status,
+        200,
+        "the same connection"
+    );
     assert_eq!(seen, 1, "one change, one line");
 }
 
@@ -97,15 +119,33 @@ fn a_bad_change_changes_nothing_and_its_repair_applies() {
     let ask = Request::get("www.shop.example", "/");
     assert_eq!(kept.request(&ask).text(), "<h1>stays</h1>\n");
 
-    save(&project, "devlove.yaml", &domains_yaml(&["www.shop.example: { root-dri: other }", "x: [" ]));
+    save(
+        &project,
+        "devlove.yaml",
+        &domains_yaml(&["www.shop.example: { root-dri: other }", "x: ["]),
+    );
     let told = server.wait_event("reload_refused", 1);
-    assert!(told["mistakes"].to_string().contains("devlove.yaml:"), "it says what is wrong and where: {told}");
+    assert!(
+        told["mistakes"].to_string().contains("devlove.yaml:"),
+        "it says what is wrong and where: {told}"
+    );
     assert_eq!(kept.request(&ask).text(), "<h1>stays</h1>\n");
-    assert_eq!(server.curl("https://www.shop.example/").run().text(), "<h1>stays</h1>\n");
+    assert_eq!(
+        server.curl("https://www.shop.example/").run().text(),
+        "<h1>stays</h1>\n"
+    );
 
-    save(&project, "devlove.yaml", &domains_yaml(&["www.shop.example: { root-dir: other }"]));
+    save(
+        &project,
+        "devlove.yaml",
+        &domains_yaml(&["www.shop.example: { root-dir: other }"]),
+    );
     server.wait_event("reloaded", 1);
-    assert_eq!(kept.request(&ask).text(), "repaired", "the next exchange of an old connection sees it");
+    assert_eq!(
+        kept.request(&ask).text(),
+        "repaired",
+        "the next exchange of an old connection sees it"
+    );
     assert_eq!(server.curl("https://www.shop.example/").run().text(), "repaired");
 }
 
@@ -114,13 +154,22 @@ fn the_local_file_is_watched_before_it_exists() {
     let project = static_site("committed");
     project.file("mine/index.html", "mine");
     let server = Server::start(&project);
-    assert_eq!(server.curl("https://www.shop.example/").run().text(), "<h1>committed</h1>\n");
-    project.file("devlove.local.yaml", domains_yaml(&["www.shop.example: { root-dir: mine }"]));
+    assert_eq!(
+        server.curl("https://www.shop.example/").run().text(),
+        "<h1>committed</h1>\n"
+    );
+    project.file(
+        "devlove.local.yaml",
+        domains_yaml(&["www.shop.example: { root-dir: mine }"]),
+    );
     server.wait_event("reloaded", 1);
     assert_eq!(server.curl("https://www.shop.example/").run().text(), "mine");
     fs::remove_file(project.path_of("devlove.local.yaml")).expect("it can be removed");
     server.wait_event("reloaded", 2);
-    assert_eq!(server.curl("https://www.shop.example/").run().text(), "<h1>committed</h1>\n");
+    assert_eq!(
+        server.curl("https://www.shop.example/").run().text(),
+        "<h1>committed</h1>\n"
+    );
 }
 
 #[test]
@@ -128,11 +177,18 @@ fn a_first_file_takes_the_place_of_the_guess() {
     let project = TempProject::new();
     project.file("public/index.html", "the page");
     let server = Server::start(&project);
-    project.file("devlove.yaml", domains_yaml(&["www.first.example: { root-dir: public }"]));
+    project.file(
+        "devlove.yaml",
+        domains_yaml(&["www.first.example: { root-dir: public }"]),
+    );
     let told = eventually("the new file applies, or is said to need a restart", PATIENCE, || {
         let events = server.events();
         let names = ["reloaded", "restart_needed"].map(serde_json::Value::from);
-        events.iter().find(|event| names.contains(&event["event"])).cloned().ok_or(server.program.stdout())
+        events
+            .iter()
+            .find(|event| names.contains(&event["event"]))
+            .cloned()
+            .ok_or(server.program.stdout())
     });
     assert_eq!(told["event"], "reloaded", "{told}");
     assert_eq!(server.curl("https://www.first.example/").run().text(), "the page");
@@ -143,13 +199,24 @@ fn reload_and_sighup_give_their_verdict() {
     let project = static_site("asked");
     let server = Server::start(&project);
     let same = run(&project, ["reload"]);
-    assert_eq!((same.status.code(), same.stdout.trim()), (Some(0), "nothing changed"), "{same:?}");
+    assert_eq!(
+        (same.status.code(), same.stdout.trim()),
+        (Some(0), "nothing changed"),
+        "{same:?}"
+    );
 
-    save(&project, "devlove.yaml", "shimmercat-devlove: { domains: { www.shop.example: { rot-dir: site } } }\n");
+    save(
+        &project,
+        "devlove.yaml",
+        "shimmercat-devlove: { domains: { www.shop.example: { rot-dir: site } } }\n",
+    );
     server.wait_event("reload_refused", 1);
     let bad = run(&project, ["reload"]);
     assert_eq!(bad.status.code(), Some(3), "{bad:?}");
-    assert!(bad.stderr.contains("devlove.yaml:1:") && bad.stderr.contains("`root-dir`"), "{bad:?}");
+    assert!(
+        bad.stderr.contains("devlove.yaml:1:") && bad.stderr.contains("`root-dir`"),
+        "{bad:?}"
+    );
     let bad = run(&project, ["reload", "--json"]);
     assert_eq!(bad.status.code(), Some(3), "{bad:?}");
     let verdict: serde_json::Value = serde_json::from_str(&bad.stdout).expect("one JSON object");
@@ -158,12 +225,19 @@ fn reload_and_sighup_give_their_verdict() {
     server.program.signal(Signal::HUP);
     server.wait_event("reload_refused", 4);
 
-    let more = domains_yaml(&["www.shop.example: { root-dir: site }", "b.shop.example: { root-dir: site }"]);
+    let more = domains_yaml(&[
+        "www.shop.example: { root-dir: site }",
+        "b.shop.example: { root-dir: site }",
+    ]);
     save(&project, "devlove.yaml", &more);
     server.program.signal(Signal::HUP);
     server.wait_event("reloaded", 1);
     let answer = run(&project, ["reload"]);
-    assert_eq!((answer.status.code(), answer.stdout.trim()), (Some(0), "nothing changed"), "{answer:?}");
+    assert_eq!(
+        (answer.status.code(), answer.stdout.trim()),
+        (Some(0), "nothing changed"),
+        "{answer:?}"
+    );
     assert_eq!(server.curl("https://b.shop.example/").run().text(), "<h1>asked</h1>\n");
 }
 

@@ -35,7 +35,11 @@ fn throw_everything(server: &Server) {
     for host in FOREIGN {
         for port in [53, 80, 443] {
             socks5(server.proxy, host, port);
-            let authority = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+            let authority = if host.contains(':') {
+                format!("[{host}]:{port}")
+            } else {
+                format!("{host}:{port}")
+            };
             http_connect(server.proxy, &authority);
             if !host.contains(':') {
                 socks4a(server.proxy, host, port);
@@ -46,9 +50,13 @@ fn throw_everything(server: &Server) {
         }
         if !host.contains(':') {
             let to = format!("{host}:443:{}", server.proxy);
-            Curl::new(&format!("https://{host}/")).args(["-k", "--connect-to", &to]).run();
+            Curl::new(&format!("https://{host}/"))
+                .args(["-k", "--connect-to", &to])
+                .run();
             let to = format!("{host}:443:{}", server.https);
-            Curl::new(&format!("https://{host}/")).args(["-k", "--connect-to", &to]).run();
+            Curl::new(&format!("https://{host}/"))
+                .args(["-k", "--connect-to", &to])
+                .run();
         }
     }
     let relay = udp_associate(server.proxy).expect("an association");
@@ -68,25 +76,45 @@ fn nothing_leaves_without_w() {
     let app = HttpApp::start();
     let (_project, server) = watched(
         &[],
-        &["www.shop.example: { root-dir: site }", &format!("api.shop.example: {{ port: {} }}", app.port())],
+        &[
+            "www.shop.example: { root-dir: site }",
+            &format!("api.shop.example: {{ port: {} }}", app.port()),
+        ],
     );
     throw_everything(&server);
-    for url in ["https://www.shop.example/", "https://www.shop.example/missing", "https://api.shop.example/"] {
+    for url in [
+        "https://www.shop.example/",
+        "https://www.shop.example/missing",
+        "https://api.shop.example/",
+    ] {
         server.curl(url).run();
     }
     let refused = server.events_named("refused").len();
-    assert!(refused >= FOREIGN.len() * 3 * 3, "everything was asked for: {refused} refusals");
+    assert!(
+        refused >= FOREIGN.len() * 3 * 3,
+        "everything was asked for: {refused} refusals"
+    );
     let sent = stop(server);
-    let outside: Vec<_> = sent.iter().filter(|to| to.is_outside() || to.address.port() == 53).collect();
+    let outside: Vec<_> = sent
+        .iter()
+        .filter(|to| to.is_outside() || to.address.port() == 53)
+        .collect();
     assert!(outside.is_empty(), "something left: {outside:#?}");
-    assert!(sent.iter().any(|to| to.address == app.address()), "the watcher sees the application: {sent:#?}");
+    assert!(
+        sent.iter().any(|to| to.address == app.address()),
+        "the watcher sees the application: {sent:#?}"
+    );
 }
 
 #[test]
 fn a_request_to_a_site_of_ours_opens_no_second_socket() {
     let (_project, server) = watched(&[], &["www.shop.example: { root-dir: site }"]);
     let proxy = server.proxy.to_string();
-    for options in [["--socks5-hostname", &proxy], ["--socks4a", &proxy], ["--proxy", &format!("http://{proxy}")]] {
+    for options in [
+        ["--socks5-hostname", &proxy],
+        ["--socks4a", &proxy],
+        ["--proxy", &format!("http://{proxy}")],
+    ] {
         let answer = server.direct("https://www.shop.example/").args(options).run();
         assert_eq!(answer.text(), "hello", "{answer:?}");
     }
@@ -95,8 +123,14 @@ fn a_request_to_a_site_of_ours_opens_no_second_socket() {
 
 #[test]
 fn the_watcher_sees_what_w_lets_out() {
-    let (_project, server) = watched(&["-w", "no-such-name.invalid"], &["www.shop.example: { root-dir: site }"]);
+    let (_project, server) = watched(
+        &["-w", "no-such-name.invalid"],
+        &["www.shop.example: { root-dir: site }"],
+    );
     socks5(server.proxy, "no-such-name.invalid", 443);
     let sent = stop(server);
-    assert!(sent.iter().any(|to| to.address.port() == 53), "a DNS packet is seen: {sent:#?}");
+    assert!(
+        sent.iter().any(|to| to.address.port() == 53),
+        "a DNS packet is seen: {sent:#?}"
+    );
 }

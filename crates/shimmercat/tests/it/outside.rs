@@ -28,7 +28,12 @@ pub(crate) fn succeed(program: &str, arguments: &[&str], stdin: &str) -> String 
 pub(crate) fn run_python(script: &str, arguments: &[&str]) -> String {
     let launch = Launch::new(python()).args(["-c", script]).args(arguments);
     let done = launch.run(PATIENCE);
-    assert!(done.status.success(), "the script failed: {}\n{}", done.stderr, done.stdout);
+    assert!(
+        done.status.success(),
+        "the script failed: {}\n{}",
+        done.stderr,
+        done.stdout
+    );
     done.stdout
 }
 
@@ -36,7 +41,12 @@ pub(crate) fn run_python(script: &str, arguments: &[&str]) -> String {
 pub(crate) fn run_node(script: &str, arguments: &[&str]) -> String {
     let launch = Launch::new(find_program("node")).args(["-e", script]).args(arguments);
     let done = launch.run(PATIENCE);
-    assert!(done.status.success(), "the script failed: {}\n{}", done.stderr, done.stdout);
+    assert!(
+        done.status.success(),
+        "the script failed: {}\n{}",
+        done.stderr,
+        done.stdout
+    );
     done.stdout
 }
 

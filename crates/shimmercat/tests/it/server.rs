@@ -20,7 +20,9 @@ pub(crate) type SiteStream = client::tls::TlsStream<TcpStream>;
 
 /// A start of the program in the folder of a project.
 pub(crate) fn shimmercat<'a>(project: &TempProject, arguments: impl IntoIterator<Item = &'a str>) -> Launch {
-    Launch::new(env!("CARGO_BIN_EXE_shimmercat")).current_dir(project.path()).args(arguments)
+    Launch::new(env!("CARGO_BIN_EXE_shimmercat"))
+        .current_dir(project.path())
+        .args(arguments)
 }
 
 /// Runs a command of the program to its end.
@@ -50,7 +52,10 @@ impl Server {
     /// Serves the project at free ports, with more options.
     pub(crate) fn start_with(project: &TempProject, options: &[&str]) -> Server {
         let ports = ["devlove", "--listen", "127.0.0.1:0", "-5", "127.0.0.1:0"];
-        Server::launch(project, shimmercat(project, ports.into_iter().chain(options.iter().copied())))
+        Server::launch(
+            project,
+            shimmercat(project, ports.into_iter().chain(options.iter().copied())),
+        )
     }
 
     /// Waits until a start of `devlove` in the project's folder is ready.
@@ -71,7 +76,13 @@ impl Server {
         };
         let (https, proxy) = (address(&instance["https"][0]), address(&instance["socks"]));
         let ca = PathBuf::from(instance["ca_pem"].as_str().expect("the path of the CA"));
-        Server { program, https, proxy, ca, instance }
+        Server {
+            program,
+            https,
+            proxy,
+            ca,
+            instance,
+        }
     }
 
     /// A transfer that trusts the project's CA; how it gets here is left to the test.
@@ -98,9 +109,13 @@ impl Server {
 
     /// What `shimmercat status --json` prints, asked at the control socket.
     pub(crate) fn status(&self) -> Value {
-        let control = self.instance["control"].as_str().expect("the path of the control socket");
+        let control = self.instance["control"]
+            .as_str()
+            .expect("the path of the control socket");
         let stream = std::os::unix::net::UnixStream::connect(control).expect("the control socket is open");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a time limit can be set");
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a time limit can be set");
         let request = sc_testkit::Request::get("localhost", "/status");
         Http1::new(stream).request(&request).json()
     }
@@ -113,14 +128,21 @@ impl Server {
 
     /// All log lines so far with this event name.
     pub(crate) fn events_named(&self, name: &str) -> Vec<Value> {
-        self.events().into_iter().filter(|event| event["event"] == name).collect()
+        self.events()
+            .into_iter()
+            .filter(|event| event["event"] == name)
+            .collect()
     }
 
     /// Waits for the log line number `count` (from 1) with this event name.
     pub(crate) fn wait_event(&self, name: &str, count: usize) -> Value {
         sc_testkit::eventually(&format!("{name} number {count}"), PATIENCE, || {
             let mut events = self.events_named(name);
-            if events.len() < count { Err(self.program.stdout()) } else { Ok(events.swap_remove(count - 1)) }
+            if events.len() < count {
+                Err(self.program.stdout())
+            } else {
+                Ok(events.swap_remove(count - 1))
+            }
         })
     }
 
@@ -136,9 +158,7 @@ impl Server {
 
 /// A project with one static site, `www.shop.example`, whose page says `hello from NAME`.
 pub(crate) fn static_site(words: &str) -> TempProject {
-    let project = TempProject::with_yaml(
-        "shimmercat-devlove:\n  domains:\n    www.shop.example: { root-dir: site }\n",
-    );
+    let project = TempProject::with_yaml("shimmercat-devlove:\n  domains:\n    www.shop.example: { root-dir: site }\n");
     project.file("site/index.html", format!("<h1>{words}</h1>\n"));
     project
 }

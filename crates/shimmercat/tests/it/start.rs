@@ -53,10 +53,20 @@ fn without_a_file_the_folder_is_served_under_a_guessed_name() {
         let block = server.program.stderr();
         assert!(block.contains("no devlove.yaml here"), "{block}");
         assert!(block.contains("next: shimmercat init"), "{block}");
-        let name = server.status()["sites"][0]["name"].as_str().expect("one site").to_owned();
-        assert!(name.ends_with(".test"), "`{name}` could exist elsewhere (RFC 6761 §6.2)");
+        let name = server.status()["sites"][0]["name"]
+            .as_str()
+            .expect("one site")
+            .to_owned();
+        assert!(
+            name.ends_with(".test"),
+            "`{name}` could exist elsewhere (RFC 6761 §6.2)"
+        );
         let answer = server.curl(&format!("https://{name}/")).run();
-        assert_eq!((answer.status, answer.text()), (200, format!("page of {root}")), "{block}");
+        assert_eq!(
+            (answer.status, answer.text()),
+            (200, format!("page of {root}")),
+            "{block}"
+        );
     }
 }
 
@@ -72,9 +82,16 @@ fn init_writes_a_file_that_check_accepts_and_that_is_served() {
     let before = fs::read(project.path_of("devlove.yaml")).expect("the file is there");
     let again = run(&project, ["init"]);
     assert_eq!(again.status.code(), Some(1), "{again:?}");
-    assert_eq!(fs::read(project.path_of("devlove.yaml")).expect("the file is there"), before, "never touched");
+    assert_eq!(
+        fs::read(project.path_of("devlove.yaml")).expect("the file is there"),
+        before,
+        "never touched"
+    );
     let server = Server::start(&project);
-    let name = server.status()["sites"][0]["name"].as_str().expect("one site").to_owned();
+    let name = server.status()["sites"][0]["name"]
+        .as_str()
+        .expect("one site")
+        .to_owned();
     assert_eq!(server.curl(&format!("https://{name}/")).run().text(), "from init");
 }
 
@@ -87,10 +104,17 @@ fn two_folders_are_two_universes() {
     let two = Server::launch(&right, launch(&right));
     assert!(one.https != two.https && one.proxy != two.proxy, "ports are their own");
     let said = [one.program.stderr(), two.program.stderr()].concat();
-    assert!(said.contains("a default port was taken"), "at most one of the two has both default ports\n{said}");
+    assert!(
+        said.contains("a default port was taken"),
+        "at most one of the two has both default ports\n{said}"
+    );
     for (server, words) in [(&one, "left"), (&two, "right")] {
         let answer = server.curl("https://www.shop.example/").run();
-        assert_eq!((answer.status, answer.text()), (200, format!("<h1>{words}</h1>\n")), "{answer:?}");
+        assert_eq!(
+            (answer.status, answer.text()),
+            (200, format!("<h1>{words}</h1>\n")),
+            "{answer:?}"
+        );
     }
     let crossed = Curl::new("https://www.shop.example/").arg("--cacert").arg(&one.ca);
     let crossed = crossed.args(["--socks5-hostname", &two.proxy.to_string()]).run();
@@ -98,9 +122,17 @@ fn two_folders_are_two_universes() {
     for what in ["control", "ca_pem", "ca_spki", "folder"] {
         assert_ne!(one.instance[what], two.instance[what], "{what} is shared");
     }
-    assert_eq!(one.status()["exchanges"], 1, "what the other served is not counted here");
+    assert_eq!(
+        one.status()["exchanges"],
+        1,
+        "what the other served is not counted here"
+    );
     one.stop();
-    assert_eq!(two.curl("https://www.shop.example/").run().status, 200, "the other does not notice");
+    assert_eq!(
+        two.curl("https://www.shop.example/").run().status,
+        200,
+        "the other does not notice"
+    );
 }
 
 #[test]
@@ -109,13 +141,23 @@ fn a_port_that_was_asked_for_and_is_taken_names_its_holder() {
     let held = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = held.local_addr().expect("an address").to_string();
     let command = fs::read_to_string("/proc/self/comm").expect("the kernel names us");
-    for options in [["--listen", &address, "-5", "127.0.0.1:0"], ["--listen", "127.0.0.1:0", "-5", &address]] {
+    for options in [
+        ["--listen", &address, "-5", "127.0.0.1:0"],
+        ["--listen", "127.0.0.1:0", "-5", &address],
+    ] {
         let refused = run(&project, ["devlove"].into_iter().chain(options));
         assert_eq!(refused.status.code(), Some(5), "{refused:?}");
         let holder = format!("pid {} ({})", std::process::id(), command.trim());
-        assert!(refused.stderr.contains(&holder), "`{holder}` is not named\n{}", refused.stderr);
+        assert!(
+            refused.stderr.contains(&holder),
+            "`{holder}` is not named\n{}",
+            refused.stderr
+        );
         assert!(refused.stderr.contains("hint: "), "{}", refused.stderr);
-        assert!(!project.path_of(".shimmercat.loves.devs/instance.json").exists(), "nothing runs");
+        assert!(
+            !project.path_of(".shimmercat.loves.devs/instance.json").exists(),
+            "nothing runs"
+        );
     }
 }
 
@@ -126,9 +168,21 @@ fn a_folder_has_one_instance_unless_the_scratch_folder_has_another_name() {
     let refused = run(&project, ["devlove", "--listen", "127.0.0.1:0", "-5", "127.0.0.1:0"]);
     assert_eq!(refused.status.code(), Some(5), "{refused:?}");
     let holder = format!("pid {}", server.program.pid());
-    assert!(refused.stderr.contains(&holder), "`{holder}` is not named\n{}", refused.stderr);
+    assert!(
+        refused.stderr.contains(&holder),
+        "`{holder}` is not named\n{}",
+        refused.stderr
+    );
     assert!(refused.stderr.contains("--scratch-dir-name"), "{}", refused.stderr);
-    let arguments = ["devlove", "--listen", "127.0.0.1:0", "-5", "127.0.0.1:0", "--scratch-dir-name", ".second"];
+    let arguments = [
+        "devlove",
+        "--listen",
+        "127.0.0.1:0",
+        "-5",
+        "127.0.0.1:0",
+        "--scratch-dir-name",
+        ".second",
+    ];
     let mut program = shimmercat(&project, arguments).start();
     program.wait_for_text("next: sc-tool chrome", PATIENCE);
     let second = Server::of(program, &project, ".second");
@@ -157,15 +211,28 @@ fn ctrl_c_and_sigterm_end_it_with_the_ledger_and_without_traces() {
             assert_eq!(socks5(server.proxy, "stats.example.net", 443).reply, 2);
         }
         let control = server.instance["control"].as_str().expect("a path").to_owned();
-        assert!(fs::exists(&control).expect("a path"), "the control socket is there while it runs");
+        assert!(
+            fs::exists(&control).expect("a path"),
+            "the control socket is there while it runs"
+        );
         server.program.signal(signal);
         let status = server.program.wait_exit(PATIENCE);
         let said = server.program.stderr();
         assert_eq!(status.code(), Some(0), "{signal:?}: {said}");
         assert!(said.contains("refused 1 host:"), "{said}");
-        assert!(said.lines().any(|line| line.trim_start().starts_with("3x  stats.example.net")), "{said}");
-        assert!(said.contains("hint: let a host through with `-w stats.example.net`"), "{said}");
-        assert!(!project.path_of(".shimmercat.loves.devs/instance.json").exists(), "instance.json stays");
+        assert!(
+            said.lines()
+                .any(|line| line.trim_start().starts_with("3x  stats.example.net")),
+            "{said}"
+        );
+        assert!(
+            said.contains("hint: let a host through with `-w stats.example.net`"),
+            "{said}"
+        );
+        assert!(
+            !project.path_of(".shimmercat.loves.devs/instance.json").exists(),
+            "instance.json stays"
+        );
         assert!(!fs::exists(&control).expect("a path"), "the control socket stays");
         for address in [server.https, server.proxy] {
             TcpListener::bind(address).unwrap_or_else(|error| panic!("{address} is still held: {error}"));
@@ -183,12 +250,18 @@ fn a_stop_lets_an_open_exchange_finish_but_does_not_wait_for_ever() {
     let mut endless = server.http1("www.shop.example");
     endless.send_raw(b"GET /sse?every=20 HTTP/1.1\r\nHost: www.shop.example\r\n\r\n");
     endless.read_until("event 1");
-    eventually("both requests are at the application", PATIENCE, || match app.requests() {
-        2 => Ok(()),
-        seen => Err(seen),
+    eventually("both requests are at the application", PATIENCE, || {
+        match app.requests() {
+            2 => Ok(()),
+            seen => Err(seen),
+        }
     });
     server.program.signal(Signal::INT);
-    assert_eq!(slow.read_response("GET").map(|response| response.status), Some(200), "it was under way");
+    assert_eq!(
+        slow.read_response("GET").map(|response| response.status),
+        Some(200),
+        "it was under way"
+    );
     assert_eq!(server.program.wait_exit(Duration::from_secs(10)).code(), Some(0));
 }
 
@@ -197,11 +270,23 @@ fn the_file_is_found_from_below_up_to_the_root_of_the_repository() {
     let outer = static_site("outer");
     outer.file("repository/.git/HEAD", "ref: refs/heads/main\n");
     outer.file("repository/inner/deep/x", "");
-    let in_folder = |folder: &str| ["check".to_owned(), "-C".to_owned(), outer.path_of(folder).display().to_string()];
+    let in_folder = |folder: &str| {
+        [
+            "check".to_owned(),
+            "-C".to_owned(),
+            outer.path_of(folder).display().to_string(),
+        ]
+    };
     let arguments = in_folder("repository/inner/deep");
     let found = run(&outer, arguments.iter().map(String::as_str));
-    assert!(found.stdout.contains("no devlove.yaml here"), "the search ends at the repository's root: {found:?}");
-    outer.file("repository/devlove.yaml", "shimmercat-devlove:\n  domains:\n    a.example: { port: 1 }\n");
+    assert!(
+        found.stdout.contains("no devlove.yaml here"),
+        "the search ends at the repository's root: {found:?}"
+    );
+    outer.file(
+        "repository/devlove.yaml",
+        "shimmercat-devlove:\n  domains:\n    a.example: { port: 1 }\n",
+    );
     let found = run(&outer, arguments.iter().map(String::as_str));
     assert!(found.stdout.starts_with("../../devlove.yaml: 1 domain"), "{found:?}");
     let mut server = shimmercat(&outer, ["devlove", "--listen", "127.0.0.1:0", "-5", "127.0.0.1:0"])
@@ -210,13 +295,30 @@ fn the_file_is_found_from_below_up_to_the_root_of_the_repository() {
     let first = server.wait_for_text("shimmercat devlove ", PATIENCE);
     assert!(first.text.ends_with("../../devlove.yaml"), "{}", first.text);
     server.wait_for_text("next: sc-tool chrome", PATIENCE);
-    assert!(outer.path_of("repository/.shimmercat.loves.devs/instance.json").exists(), "scratch is beside the file");
-    let status = run(&outer, ["status", "-C", &outer.path_of("repository/inner").display().to_string()]);
-    assert!(status.stdout.contains("https://a.example/"), "found from below too: {status:?}");
+    assert!(
+        outer
+            .path_of("repository/.shimmercat.loves.devs/instance.json")
+            .exists(),
+        "scratch is beside the file"
+    );
+    let status = run(
+        &outer,
+        ["status", "-C", &outer.path_of("repository/inner").display().to_string()],
+    );
+    assert!(
+        status.stdout.contains("https://a.example/"),
+        "found from below too: {status:?}"
+    );
     let no_repository = static_site("parent");
     no_repository.file("below/x", "");
-    let found = run(&no_repository, ["check", "-C", &no_repository.path_of("below").display().to_string()]);
-    assert!(found.stdout.contains("no devlove.yaml here"), "no repository, no search: {found:?}");
+    let found = run(
+        &no_repository,
+        ["check", "-C", &no_repository.path_of("below").display().to_string()],
+    );
+    assert!(
+        found.stdout.contains("no devlove.yaml here"),
+        "no repository, no search: {found:?}"
+    );
 }
 
 #[test]
@@ -260,7 +362,10 @@ fn status_tells_everything() {
         ("/forward/0", "fonts.example.net".into()),
         ("/sites/0/name", "www.shop.example".into()),
         ("/sites/0/url", "https://www.shop.example/".into()),
-        ("/sites/0/root_dir", project.path_of("site").display().to_string().into()),
+        (
+            "/sites/0/root_dir",
+            project.path_of("site").display().to_string().into(),
+        ),
         ("/sites/0/audience", "public".into()),
         ("/sites/1/audience", "network".into()),
         ("/sites/1/connect_to/0", "127.0.0.1:1".into()),
@@ -279,11 +384,27 @@ fn status_tells_everything() {
     ] {
         assert_eq!(status.pointer(pointer), Some(&expected), "{pointer} of {status:#}");
     }
-    for pointer in ["/version", "/started_unix", "/control", "/ca/pem", "/ca/spki_sha256", "/ca/not_after"] {
-        assert!(status.pointer(pointer).is_some_and(|value| !value.is_null()), "{pointer} of {status:#}");
+    for pointer in [
+        "/version",
+        "/started_unix",
+        "/control",
+        "/ca/pem",
+        "/ca/spki_sha256",
+        "/ca/not_after",
+    ] {
+        assert!(
+            status.pointer(pointer).is_some_and(|value| !value.is_null()),
+            "{pointer} of {status:#}"
+        );
     }
     let words = run(&project, ["status"]).stdout;
-    for part in ["https://www.shop.example/", "tcp", "db:5432", "stats.example.net x1", "1 exchanges"] {
+    for part in [
+        "https://www.shop.example/",
+        "tcp",
+        "db:5432",
+        "stats.example.net x1",
+        "1 exchanges",
+    ] {
         assert!(words.contains(part), "`{part}` is missing in\n{words}");
     }
 }
@@ -307,28 +428,47 @@ fn log_lines_are_json_with_documented_codes() {
     ] {
         assert_eq!(record[name], expected, "{name} of {record:#}");
     }
-    let documented = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/logs.md")).expect("docs/logs.md");
+    let documented =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/logs.md")).expect("docs/logs.md");
     for event in server.events() {
         let code = event["code"].as_str().unwrap_or_default();
         let name = event["event"].as_str().unwrap_or_default();
-        assert!(documented.contains(code) && code.starts_with('M') && code.len() == 6, "{event}");
+        assert!(
+            documented.contains(code) && code.starts_with('M') && code.len() == 6,
+            "{event}"
+        );
         assert!(documented.contains(name) && !name.is_empty(), "{event}");
         let severity = event["severity"].as_str().unwrap_or_default();
         assert!(["debug", "info", "attention", "error"].contains(&severity), "{event}");
         let time = event["time"].as_str().unwrap_or_default();
-        assert!(time.len() >= 20 && time.ends_with('Z') && time.as_bytes()[10] == b'T', "RFC 3339 in UTC: {event}");
+        assert!(
+            time.len() >= 20 && time.ends_with('Z') && time.as_bytes()[10] == b'T',
+            "RFC 3339 in UTC: {event}"
+        );
     }
 }
 
 #[test]
 fn log_codes_choose_what_is_logged() {
     for (expression, wanted, unwanted) in [
-        ("empty", &[][..], &["listening", "refused", "exchange", "connection_opened"][..]),
+        (
+            "empty",
+            &[][..],
+            &["listening", "refused", "exchange", "connection_opened"][..],
+        ),
         ("all", &["listening", "refused", "exchange", "connection_opened"], &[]),
         ("default", &["listening", "refused", "exchange"], &["connection_opened"]),
         (r"default\M30201", &["listening", "refused"], &["exchange"]),
-        (r"all\connection", &["listening", "exchange"], &["refused", "connection_opened"]),
-        ("M40101+M30201", &["refused", "exchange"], &["listening", "connection_opened"]),
+        (
+            r"all\connection",
+            &["listening", "exchange"],
+            &["refused", "connection_opened"],
+        ),
+        (
+            "M40101+M30201",
+            &["refused", "exchange"],
+            &["listening", "connection_opened"],
+        ),
     ] {
         let project = static_site("logged");
         let mut server = Server::start_with(&project, &["--log-codes", expression]);
@@ -336,12 +476,22 @@ fn log_codes_choose_what_is_logged() {
         socks5(server.proxy, "stats.example.net", 443);
         server.program.signal(Signal::INT);
         server.program.wait_exit(PATIENCE);
-        let names: Vec<_> = server.events().iter().map(|event| event["event"].to_string().replace('"', "")).collect();
+        let names: Vec<_> = server
+            .events()
+            .iter()
+            .map(|event| event["event"].to_string().replace('"', ""))
+            .collect();
         for name in wanted {
-            assert!(names.iter().any(|seen| seen == name), "{expression}: no {name} in {names:?}");
+            assert!(
+                names.iter().any(|seen| seen == name),
+                "{expression}: no {name} in {names:?}"
+            );
         }
         for name in unwanted {
-            assert!(!names.iter().any(|seen| seen == name), "{expression}: {name} in {names:?}");
+            assert!(
+                !names.iter().any(|seen| seen == name),
+                "{expression}: {name} in {names:?}"
+            );
         }
     }
 }
@@ -364,13 +514,34 @@ fn a_terminal_gets_short_lines_in_colour_unless_it_says_no() {
         server.curl("https://www.shop.example/index.html").run();
         server.curl("https://www.shop.example/nothing").run();
         let mut terminal = server.program;
-        let found = terminal.wait_for_text("GET https://www.shop.example/index.html", PATIENCE).text;
-        let missed = terminal.wait_for_text("GET https://www.shop.example/nothing", PATIENCE).text;
-        let (green, yellow, plain) = if is_coloured { ("\x1b[32m", "\x1b[33m", "\x1b[0m") } else { ("", "", "") };
-        assert!(found.starts_with(&format!("{green}200{plain} GET https://www.shop.example/index.html ")), "{found:?}");
-        assert!(missed.starts_with(&format!("{yellow}404{plain} GET https://www.shop.example/nothing ")), "{missed:?}");
-        assert!(is_coloured || !terminal.stdout().contains('\x1b'), "{}", terminal.stdout());
-        let asked = Command::new(find_program("kill")).args(["-INT", &pid]).status().expect("kill runs");
+        let found = terminal
+            .wait_for_text("GET https://www.shop.example/index.html", PATIENCE)
+            .text;
+        let missed = terminal
+            .wait_for_text("GET https://www.shop.example/nothing", PATIENCE)
+            .text;
+        let (green, yellow, plain) = if is_coloured {
+            ("\x1b[32m", "\x1b[33m", "\x1b[0m")
+        } else {
+            ("", "", "")
+        };
+        assert!(
+            found.starts_with(&format!("{green}200{plain} GET https://www.shop.example/index.html ")),
+            "{found:?}"
+        );
+        assert!(
+            missed.starts_with(&format!("{yellow}404{plain} GET https://www.shop.example/nothing ")),
+            "{missed:?}"
+        );
+        assert!(
+            is_coloured || !terminal.stdout().contains('\x1b'),
+            "{}",
+            terminal.stdout()
+        );
+        let asked = Command::new(find_program("kill"))
+            .args(["-INT", &pid])
+            .status()
+            .expect("kill runs");
         assert!(asked.success());
         assert_eq!(terminal.wait_exit(PATIENCE).code(), Some(0), "{}", terminal.stdout());
     }
