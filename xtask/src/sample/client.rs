@@ -41,7 +41,7 @@ pub(crate) struct Reply {
     pub(crate) headers: Vec<(String, String)>,
     /// The body, transfer codings removed.
     pub(crate) body: String,
-    /// The TLS version and the protocol that a browser would choose here; empty over plain TCP.
+    /// The TLS version and the protocol that a client which knows both is offered; empty over plain TCP.
     pub(crate) security: String,
 }
 
@@ -167,7 +167,7 @@ fn security(stream: &TlsStream<TcpStream>) -> String {
     let alpn = session
         .alpn_protocol()
         .map_or("http/1.1".into(), String::from_utf8_lossy);
-    format!("{} {alpn}", version.replace("TLSv1_", "TLS 1."))
+    format!("{}, {alpn} offered", version.replace("TLSv1_", "TLS 1."))
 }
 
 async fn request<IO: AsyncRead + AsyncWrite + Unpin>(mut stream: IO, host: &str, path: &str) -> Result<Reply> {

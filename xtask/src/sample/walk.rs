@@ -55,9 +55,7 @@ pub(crate) async fn run(keep: bool) -> Result<()> {
         } else {
             println!("\nIts last words, with the ledger of what was refused:");
             instance.stop().await?;
-            println!("\nTo open it, start the sample application and the site, then the browser:");
-            println!("  cargo xtask app --port {}", APP_PORTS.0);
-            println!("  {} devlove -C sample", programs.join("shimmercat").display());
+            println!("\nTo open it, run `cargo xtask demo` in a terminal, where it stays up, and in another one:");
             next(&programs, " ");
         }
         Ok(())
