@@ -94,25 +94,6 @@ impl Notes {
         self.first_byte.get()
     }
 
-    /// What there is to say, as names and values for a log line.
-    pub fn fields(&self) -> Vec<(&'static str, String)> {
-        let mut fields = Vec::new();
-        let mut put = |name, value: Option<String>| fields.extend(value.map(|value| (name, value)));
-        put("site", self.site().map(String::from));
-        put(
-            "handler",
-            (self.handler() != Handler::None).then(|| self.handler().as_str().to_owned()),
-        );
-        put("upstream", self.upstream().map(String::from));
-        put("retries", (self.retries() > 0).then(|| self.retries().to_string()));
-        put(
-            "first_byte_us",
-            self.first_byte().map(|after| after.as_micros().to_string()),
-        );
-        put("fault", self.fault());
-        fields
-    }
-
     /// Notes the site.
     pub(crate) fn set_site(&self, name: &Rc<str>) {
         *self.site.borrow_mut() = Some(name.clone());
@@ -137,7 +118,7 @@ impl Notes {
     }
 
     /// Notes what went wrong, in one line.
-    pub fn set_fault(&self, chain: impl Into<String>) {
+    pub(crate) fn set_fault(&self, chain: impl Into<String>) {
         *self.fault.borrow_mut() = Some(chain.into());
     }
 

@@ -25,9 +25,9 @@ const POLICY: &str = concat!(
 );
 
 /// `Content-Type` of plain text.
-pub const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 /// `Content-Type` of pages.
-pub const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
 /// The form in which a page is shown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -94,7 +94,10 @@ impl Dialer {
                 format!("{addr} accepted, but did not begin HTTP/2 in time"),
             )
         };
-        let (h2, driver) = timeout_at(until, h2_handshake(io)).await.map_err(late)??;
+        let (h2, driver) = timeout_at(until, h2_handshake(io))
+            .await
+            .map_err(late)?
+            .map_err(|fault| fault.retry(Retry::Safe))?;
         Ok(Fresh::H2(h2, Box::pin(driver)))
     }
 }

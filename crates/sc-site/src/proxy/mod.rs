@@ -16,7 +16,7 @@ use std::rc::Rc;
 use http::header::{RETRY_AFTER, UPGRADE};
 use http::{HeaderValue, Method, StatusCode};
 use sc_http::client::{Incoming, Outgoing, SendError};
-use sc_http::{Answer, ClientLimits, Exchange, Fault, Head, Interim, Kind, Payload, Protocol, Retry};
+use sc_http::{Answer, ClientLimits, Exchange, Fault, Head, Interim, Kind, Payload, Protocol, Retry, Side};
 use sc_tls::{H2_AND_HTTP11, HTTP11_ONLY, client_config};
 use tokio::time::Instant;
 
@@ -154,65 +154,63 @@ impl Upstream {
     async fn ask(&self, mut out: Outgoing, asked: &Asked, notes: &Notes) -> Result<Reply, Fault> {
         let mut was_tried = vec![false; self.endpoints.len()];
         let mut again_at = None;
-        let mut last: Option<Fault> = None;
+        let mut last = None;
         for _ in 0..ATTEMPTS {
-            let (at, is_fresh) = match again_at.take() {
-                Some(at) => (at, true),
-                None => match self.choose(&was_tried) {
-                    Some(at) => (at, false),
-                    None => break,
-                },
+            let is_fresh = again_at.is_some();
+            let Some(at) = again_at.take().or_else(|| self.choose(&was_tried)) else {
+                break;
             };
-            let Some(endpoint) = self.endpoints.get(at) else { break };
+            let (Some(endpoint), Some(was_tried)) = (self.endpoints.get(at), was_tried.get_mut(at)) else {
+                break;
+            };
             if last.is_some() {
                 notes.add_retry();
             }
             notes.set_upstream(&endpoint.label);
-            let need = Need {
-                asked: &asked.host,
-                is_upgrade: asked.opening.is_some(),
-                is_fresh,
-            };
-            let lease = match endpoint.lease(need).await {
-                Ok(lease) => lease,
-                Err(fault) => {
-                    self.note_failure(endpoint, &fault, notes);
-                    if let Some(tried) = was_tried.get_mut(at) {
-                        *tried = true;
-                    }
-                    last = Some(fault);
-                    continue;
-                }
-            };
-            let is_reused = lease.is_reused;
-            notes.set_reused(is_reused);
-            match self.send(endpoint, lease, out, asked, notes).await {
+            let (fault, given_back, is_reused) = match self.attempt(endpoint, out, asked, is_fresh, notes).await {
                 Ok(reply) => return Ok(reply),
-                Err(error) => {
-                    self.note_failure(endpoint, &error.fault, notes);
-                    let given_back = error
-                        .outgoing
-                        .filter(|out| may_repeat(&error.fault, &out.method, is_reused));
-                    let Some(given_back) = given_back else {
-                        return Err(error.fault);
-                    };
-                    out = *given_back;
-                    if is_reused {
-                        again_at = Some(at);
-                    } else if let Some(tried) = was_tried.get_mut(at) {
-                        *tried = true;
-                    }
-                    last = Some(error.fault);
-                }
+                Err(failed) => failed,
+            };
+            self.note_failure(endpoint, &fault, notes);
+            match given_back.filter(|out| may_repeat(&fault, &out.method, is_reused)) {
+                Some(given_back) => out = *given_back,
+                None => return Err(fault),
             }
+            // A connection that rested may have been closed meanwhile; a new one to the same address tells.
+            if is_reused {
+                again_at = Some(at);
+            } else {
+                *was_tried = true;
+            }
+            last = Some(fault);
         }
-        Err(last.unwrap_or_else(|| {
-            Fault::new(
-                sc_http::Side::Local,
-                Kind::Internal,
-                "no address of the application was asked",
-            )
-        }))
+        Err(last.unwrap_or_else(|| Fault::new(Side::Local, Kind::Internal, "no address of the application was asked")))
+    }
+
+    /// Sends a request to one address.
+    ///
+    /// Errors: what went wrong, the request if it is whole, and whether the connection had carried an exchange before.
+    async fn attempt(
+        &self,
+        endpoint: &Rc<Endpoint>,
+        out: Outgoing,
+        asked: &Asked,
+        is_fresh: bool,
+        notes: &Notes,
+    ) -> Result<Reply, (Fault, Option<Box<Outgoing>>, bool)> {
+        let need = Need {
+            asked: &asked.host,
+            is_upgrade: asked.opening.is_some(),
+            is_fresh,
+        };
+        let lease = match endpoint.lease(need).await {
+            Ok(lease) => lease,
+            Err(fault) => return Err((fault, Some(Box::new(out)), false)),
+        };
+        let is_reused = lease.is_reused;
+        notes.set_reused(is_reused);
+        let sent = self.send(endpoint, lease, out, asked, notes).await;
+        sent.map_err(|error| (error.fault, error.outgoing, is_reused))
     }
 
     fn choose(&self, was_tried: &[bool]) -> Option<usize> {
