@@ -8,6 +8,7 @@ mod cli;
 mod clients;
 mod config;
 mod egress;
+mod files;
 mod hostile;
 mod outside;
 mod refusals;
