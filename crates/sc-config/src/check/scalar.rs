@@ -114,9 +114,17 @@ pub(super) fn listen(text: &str) -> Result<Address, Problem> {
 }
 
 /// Reads an address to connect to.
+///
+/// Shape: a bare port is that port of `localhost`, of whichever family: development servers on Node listen on `::1`
+/// alone where the system resolves `localhost` to it first.
 pub(super) fn connect(text: &str) -> Result<Address, Problem> {
     let address = text.parse::<Address>().and_then(Address::for_connecting);
-    address.map_err(|error| Problem::new(&error).hint(error.hint()))
+    let address = address.map_err(|error| Problem::new(&error).hint(error.hint()))?;
+    let is_bare = text.strip_prefix(':').unwrap_or(text).bytes().all(|b| b.is_ascii_digit());
+    match address.port() {
+        Some(port) if is_bare => Ok(Address::Name { host: "localhost".to_owned(), port }),
+        _ => Ok(address),
+    }
 }
 
 fn of_unit(error: units::UnitError) -> Problem {
