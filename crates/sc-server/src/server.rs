@@ -87,6 +87,9 @@ impl Policy {
 /// Open connections of a control socket: its clients are commands that a person types.
 const CONTROL_CONNECTIONS: usize = 64;
 
+/// The name of the task that serves a connection.
+const CONNECTION: &str = "connection";
+
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) policy: Policy,
@@ -112,6 +115,10 @@ impl Shared {
 
     pub(crate) fn current_sites(&self) -> Rc<Sites> {
         self.sites.borrow().clone()
+    }
+
+    fn open_connections(&self) -> u64 {
+        self.tasks.names().get(CONNECTION).map_or(0, |count| *count as u64)
     }
 
     fn next_serial(&self) -> u64 {
@@ -161,7 +168,7 @@ impl Server {
         let on_connection = move |conn: Connection| {
             let shared = connections.clone();
             let serial = shared.next_serial();
-            connections.tasks.spawn("connection", connection::serve(shared, kind, serial, conn));
+            connections.tasks.spawn(CONNECTION, connection::serve(shared, kind, serial, conn));
         };
         self.0.tasks.spawn("accept", async move {
             let events = shared.clone();
@@ -197,7 +204,7 @@ impl Server {
 
     /// Accepts nothing new, lets open exchanges finish until the deadline, then ends what is left.
     pub async fn stop(&self, within: Duration) {
-        self.0.event(Event::Stopping { connections: self.0.gate.open() as u64 });
+        self.0.event(Event::Stopping { connections: self.0.open_connections() });
         self.0.drain.cancel();
         let finished = tokio::time::timeout(within, self.0.tasks.wait()).await;
         if finished.is_err() {

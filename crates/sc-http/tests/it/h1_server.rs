@@ -173,12 +173,17 @@ fn targets_and_authorities_are_understood() {
         "GET https b.example /see\n",
     );
     see("GET http://b.example/see HTTP/1.0\r\n\r\n", "GET http b.example /see\n");
+    // RFC 9112 §3.2.2: what the target names wins over Host, which a client of a proxy may set to the proxy's own name.
+    see(
+        "GET http://b.example:81/see HTTP/1.1\r\nHost: proxy.example:2006\r\n\r\n",
+        "GET http b.example:81 /see\n",
+    );
     see(
         "GET /see HTTP/1.1\r\nHost: [::1]:80\r\nX-A:  b \t\r\nX-A:\r\n\r\n",
         "GET http [::1]:80 /see\nx-a: b\nx-a: \n",
     );
     let outcome = run(send(vec![
-        b"CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\nafter".to_vec(),
+        b"CONNECT a.example:443 HTTP/1.1\r\nHost: proxy.example:2006\r\n\r\nafter".to_vec(),
     ]));
     assert!(outcome.is_handover && outcome.output == "HTTP/1.1 200 OK\r\ndate: now\r\n\r\n");
 }
@@ -213,8 +218,6 @@ fn malformed_requests_are_refused() {
         ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: a:b\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: a:99999\r\n\r\n", 400),
-        ("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-        ("GET http://a:81/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("GET a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
@@ -236,7 +239,6 @@ fn malformed_requests_are_refused() {
         ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505),
         ("\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("CONNECT a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-        ("CONNECT a:443 HTTP/1.1\r\nHost: b:443\r\n\r\n", 400),
         ("CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("CONNECT http://a:443/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     ] {
@@ -603,13 +605,47 @@ fn every_wait_has_an_end() {
 
 #[test]
 fn a_half_closed_client_still_gets_its_answer() {
-    let outcome = run(send(vec![b"GET /slow?5000 HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()]));
+    let outcome = run(send(vec![b"GET /slow?200000 HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()]));
     assert!(outcome.output.ends_with("slow"), "{}", outcome.output);
     let outcome = run(send(vec![b"GET /never HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()]));
     assert_eq!(
         (outcome.output.as_str(), outcome.fault),
         ("", Some(Kind::DownstreamClosed))
     );
+}
+
+#[test]
+fn a_body_that_is_kept_too_long_is_stale() {
+    run(async {
+        struct Keeps(std::cell::RefCell<Option<sc_http::Body>>);
+        impl sc_http::Service for Keeps {
+            async fn answer(&self, exchange: sc_http::Exchange) -> sc_http::Answer {
+                *self.0.borrow_mut() = Some(exchange.body);
+                sc_http::Answer::new(crate::app::head(200, &[]), sc_http::Body::empty())
+            }
+        }
+        let (mut near, far) = duplex(1 << 16);
+        let (app, limits) = (Rc::new(Keeps(None.into())), limits());
+        near.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nsome")
+            .await
+            .unwrap();
+        let serving = serve(
+            far,
+            BytesMut::new(),
+            Scheme::Http,
+            app.clone(),
+            &limits,
+            CancellationToken::new(),
+        );
+        let mut output = String::new();
+        let (served, read) = tokio::join!(serving, near.read_to_string(&mut output));
+        read.unwrap();
+        assert!(matches!(served, Served::Closed(None)) && output.contains("HTTP/1.1 200 OK\r\n"));
+        let mut body = app.0.borrow_mut().take().unwrap();
+        let frame = body.frame().await.unwrap();
+        assert!(frame.is_err_and(|fault| fault.kind() == Kind::DownstreamClosed));
+        assert!(body.frame().await.is_none());
+    });
 }
 
 #[test]
