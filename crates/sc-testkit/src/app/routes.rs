@@ -161,7 +161,8 @@ fn events(asked: &Asked, io: &mut Conversation) -> io::Result<bool> {
     wire.write_all(b"connection: close\r\n\r\n")?;
     let every = Duration::from_millis(asked.number("every").unwrap_or(50));
     for number in 0..asked.number("n").unwrap_or(u64::MAX) {
-        write!(wire, "id: {number}\ndata: event {number}\n\n")?;
+        // One write, so that an event is not cut by the framing of whoever passes it on.
+        wire.write_all(format!("id: {number}\ndata: event {number}\n\n").as_bytes())?;
         wire.flush()?;
         pause(every);
     }

@@ -4,6 +4,9 @@
 //! also what is wrong: `send_raw` takes any bytes.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::time::Instant;
+
+use super::SOCKET_PATIENCE;
 
 /// A request to be written.
 #[derive(Clone, Debug)]
@@ -155,15 +158,19 @@ impl<S: Read + Write> Http1<S> {
     }
 
     /// Reads lines until one contains `text`, and returns it; for streams without end.
+    ///
+    /// Shape: panics when the stream ends first, or after `SOCKET_PATIENCE`.
     pub fn read_until(&mut self, text: &str) -> String {
-        loop {
-            let line = self
-                .read_line()
-                .unwrap_or_else(|| panic!("the stream ended before `{text}`"));
-            if line.contains(text) {
-                return line;
+        let started = Instant::now();
+        let mut last = String::new();
+        while started.elapsed() < SOCKET_PATIENCE {
+            match self.read_line() {
+                Some(line) if line.contains(text) => return line,
+                Some(line) => last = line,
+                None => panic!("the stream ended before `{text}`, after {last:?}"),
             }
         }
+        panic!("no `{text}` within {SOCKET_PATIENCE:?}, last seen: {last:?}")
     }
 
     /// Whether the server closes the connection now, without a byte more.
