@@ -198,6 +198,7 @@ impl<'a> Opening<'a> {
             Family::Chrome => chromium::flags(&chromium::Plan {
                 dir: &self.dir,
                 proxy: &self.target.proxy,
+                title: &self.target.home.title(),
                 is_strict: self.is_strict,
                 spki,
             }),

@@ -42,6 +42,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) dir: &'a Path,
     /// The proxy.
     pub(crate) proxy: &'a Proxy,
+    /// What a person calls the project: the title of the window.
+    pub(crate) title: &'a str,
     /// Forbid the browser's own resolver.
     pub(crate) is_strict: bool,
     /// Believe every chain with this key, because the database could not be seeded.
@@ -54,6 +56,7 @@ pub(crate) fn flags(plan: &Plan<'_>) -> Vec<OsString> {
     dir.push(plan.dir);
     let mut flags = vec![dir, format!("--proxy-server=socks5://{}", plan.proxy).into()];
     flags.extend(QUIET.iter().map(OsString::from));
+    flags.push(format!("--window-name=DEV {}", plan.title).into());
     if cfg!(target_os = "macos") {
         flags.push("--use-mock-keychain".into());
     }
@@ -95,7 +98,7 @@ fn preferences(title: &str, colour: Colour) -> Value {
         "autofill": { "credit_card_enabled": false, "profile_enabled": false },
         "browser": {
             "has_seen_welcome_page": true,
-            "theme": { "color_scheme2": 0, "color_variant2": 1, "user_color2": colour.argb() },
+            "theme": { "color_scheme2": 0, "color_variant2": 3, "user_color2": colour.argb() },
         },
         "credentials_enable_autosignin": false,
         "credentials_enable_service": false,

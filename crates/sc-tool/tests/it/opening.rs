@@ -21,7 +21,7 @@ fn chrome_is_told_the_profile_the_proxy_and_the_pages() {
     let expected = "/bin/sh --user-data-dir=STATE/profiles/chrome --proxy-server=socks5://127.0.0.1:PORT --no-first-run \
         --no-default-browser-check --disable-background-networking --disable-component-update --disable-default-apps \
         --disable-domain-reliability --disable-sync --password-store=basic \
-        --webrtc-ip-handling-policy=disable_non_proxied_udp \
+        --webrtc-ip-handling-policy=disable_non_proxied_udp '--window-name=DEV shop' \
         '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1' https://a.example http://b.example/\n";
     assert_eq!(world.plain(&shown.stdout).replace(&port, "PORT"), expected);
     assert!(

@@ -21,10 +21,14 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// `nobody` of Debian.
 const ORDINARY_USER: u32 = 65534;
 
-/// A page that says where it is, and tells the server that its script ran.
+/// A page that says where it is, and asks for a picture by a script, without which it is not complete.
 const PAGE: &str = "<!doctype html><meta charset=utf-8><title>real</title><body style='background:#135;color:white'>\
     <h1 id=where></h1><script>where.textContent = 'opened as ' + location.origin;\
-    fetch('/beacon.txt?at=' + location.host)</script>";
+    document.write('<img src=\"/beacon.svg?at=' + location.host + '\" width=96 height=96>')</script>";
+
+/// The picture.
+const BEACON: &str =
+    "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 2 2'><circle cx='1' cy='1' r='1' fill='gold'/></svg>";
 
 /// An ordinary user with a home, a project, and the project's running server.
 struct Person {
@@ -41,7 +45,7 @@ impl Person {
             format!("shimmercat-devlove:\n  domains:\n{sites}{domains}"),
         );
         root.file("project/site/index.html", PAGE)
-            .file("project/site/beacon.txt", "thanks");
+            .file("project/site/beacon.svg", BEACON);
         root.file("home/tmp/.keep", "");
         for program in [Path::new(env!("CARGO_BIN_EXE_sc-tool")), &binary("shimmercat")] {
             let copy = format!("bin/{}", program.file_name().unwrap_or_default().display());
@@ -195,7 +199,7 @@ fn chromium_opens_real_names_over_h2_without_a_word_about_certificates() {
             .find(|line| line.contains("--user-data-dir="))
             .expect("-V shows the command line");
         assert!(!line.contains("certificate"), "{line}");
-        let exchange = person.exchange(&format!("https://{name}/beacon.txt?at={name}"));
+        let exchange = person.exchange(&format!("https://{name}/beacon.svg?at={name}"));
         assert_eq!(
             (&exchange["protocol"], &exchange["status"]),
             (&"HTTP/2".into(), &200.into()),
@@ -253,7 +257,7 @@ fn firefox_opens_real_names_over_h2_from_the_database_that_we_wrote() {
         let shot = picture.display().to_string();
         let (code, _, said) = person.tool(["firefox", &url, "--", "--headless", "--screenshot", &shot]);
         assert_eq!(code, 0, "{said}");
-        let exchange = person.exchange(&format!("https://{name}/beacon.txt?at={name}"));
+        let exchange = person.exchange(&format!("https://{name}/beacon.svg?at={name}"));
         assert_eq!(
             (&exchange["protocol"], &exchange["status"]),
             (&"HTTP/2".into(), &200.into()),
@@ -270,6 +274,8 @@ fn firefox_opens_real_names_over_h2_from_the_database_that_we_wrote() {
 #[test]
 fn programs_use_the_same_names_and_trust() {
     let person = Person::new("");
+    person.root.file("project/site/beacon.txt", "thanks");
+    give(&person.root.path_of("project/site"));
     let node = "fetch('https://www.example.com/beacon.txt').then((r) => r.text()).then(console.log, console.error)";
     let https = "require('https').get('https://www.example.com/beacon.txt', (r) => r.pipe(process.stdout))";
     let python = "import urllib.request as u; print(u.urlopen('https://www.google.com/beacon.txt').read().decode())";
