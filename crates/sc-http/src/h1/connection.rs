@@ -185,7 +185,10 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
         let asked = Asked::new(&request.method, request.is_11, request.takes_trailers);
         let (keeps_alive, upgrade) = (request.keeps_alive, request.upgrade.clone());
         let exchange = self.open(request, &interim, &meter);
-        let answer = match self.answer(service.answer(exchange), &interim, asked).await {
+        self.alarm.clear();
+        // Pinned here, since moving it would copy it: the future of a whole site is large.
+        let answering = pin!(service.answer(exchange));
+        let answer = match self.answer(answering, &interim, asked).await {
             Ok(answer) => answer,
             Err(fault) => return After::Gone(Some(fault)),
         };
@@ -300,11 +303,10 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
     /// Waits for the answer, sending interim responses and watching for a client that is gone.
     async fn answer(
         &mut self,
-        answer: impl Future<Output = Answer>,
+        mut answer: Pin<&mut impl Future<Output = Answer>>,
         interim: &Interim,
         asked: Asked,
     ) -> Result<Answer, Fault> {
-        let mut answer = pin!(answer);
         poll_fn(|cx| {
             self.link.borrow_mut().driver = Some(cx.waker().clone());
             if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
@@ -558,6 +560,15 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
                 }
                 Poll::Pending
             }
+        }
+    }
+}
+
+impl<IO> Drop for Connection<'_, IO> {
+    /// Closes the connection even when a service still holds a request body of it.
+    fn drop(&mut self) {
+        if let Ok(mut link) = self.link.try_borrow_mut() {
+            link.wire = None;
         }
     }
 }

@@ -69,7 +69,8 @@ where
     };
     let limits = Rc::new(limits.clone());
     let shared = limits.clone();
-    let exchange = move |request, respond| stream::run(service.clone(), request, respond, shared.clone());
+    // Boxed, so that the list of exchanges moves pointers and not whole futures.
+    let exchange = move |request, respond| Box::pin(stream::run(service.clone(), request, respond, shared.clone()));
     let mut driver = Driver {
         connection,
         corked: corked.clone(),

@@ -1,7 +1,7 @@
 //! One HTTP/2 exchange: from the request head to the last frame of the response.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -39,7 +39,9 @@ pub(super) async fn run<S: Service>(
     let expects_continue = request.expects_continue && !recv.is_end_stream();
     let is_tunnel = request.upgrade.is_some();
     let (exchange, recv) = open(request, recv, &interim, &meter, &limits);
-    let answer = answer(service.answer(exchange), &interim, &mut respond, expects_continue).await;
+    // Pinned here, since moving it would copy it: the future of a whole site is large.
+    let answering = pin!(service.answer(exchange));
+    let answer = answer(answering, &interim, &mut respond, expects_continue).await;
     // Held to the end of this function, however it is reached: the record of the exchange lives in it.
     let Some(Answer {
         head,
@@ -100,12 +102,11 @@ fn open(
 
 /// Waits for the answer, sending interim responses; `None` when the client has taken the request back.
 async fn answer(
-    answer: impl Future<Output = Answer>,
+    mut answer: Pin<&mut impl Future<Output = Answer>>,
     interim: &Interim,
     respond: &mut SendResponse<Bytes>,
     expects_continue: bool,
 ) -> Option<Answer> {
-    let mut answer = pin!(answer);
     poll_fn(|cx| {
         if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
             return Poll::Ready(Some(answer));
