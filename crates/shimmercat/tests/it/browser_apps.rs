@@ -106,6 +106,46 @@ fn echo(arguments: &[&str], protocol: &str) {
     server.stop();
 }
 
+/// How many hosts a page listens to at once. Browsers of old allowed 32 connections to a proxy.
+const HOSTS: usize = 140;
+
+#[test]
+fn a_page_listens_to_the_event_streams_of_140_hosts_at_once() {
+    let node = applications::node();
+    let many = format!(
+        "\"*.many.example.com\": {{ port: {}, headers: {{ Access-Control-Allow-Origin: \"*\" }} }}",
+        node.port
+    );
+    let project = domains(&["www.example.com: { root-dir: site }", &many]);
+    project.file(
+        "site/index.html",
+        format!(
+            "<!doctype html><title>listening</title><p id=state>0</p>\n\
+             <script>const heard = new Set();\n\
+             for (let host = 0; host < {HOSTS}; host++) {{\n\
+               new EventSource(`https://h${{host}}.many.example.com/events`).onmessage = ({{ data }}) => {{\n\
+                 if (data === 'event 3') heard.add(host);\n\
+                 document.getElementById('state').textContent = heard.size;\n\
+               }};\n\
+             }}</script>\n"
+        ),
+    );
+    let person = Person::new();
+    let server = person.server(&project, &[]);
+    let mut browser = person.open(&project, PAGE, &[]);
+    browser.wait_for_text("#state", &HOSTS.to_string());
+    assert!(
+        server
+            .events_named("exchange")
+            .iter()
+            .all(|record| record["status"] != 200 || record["url"] == PAGE)
+    );
+    browser.close();
+    let ended = server.wait_event("exchange", HOSTS + 1);
+    assert_eq!(ended["protocol"], "HTTP/2", "{ended:#}");
+    server.stop();
+}
+
 /// The word of the log for a protocol that the browser names by ALPN.
 fn protocol_word(alpn: &str) -> &str {
     match alpn {
