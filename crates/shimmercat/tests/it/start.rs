@@ -30,7 +30,7 @@ fn the_start_block_says_what_is_served_and_how_to_go_on() {
         "devlove.yaml",
         "https://www.shop.example  -> site, then 127.0.0.1:",
         "(not up yet)",
-        "https://api.shop.example  -> 127.0.0.1:",
+        "https://api.shop.example  -> localhost:",
         "tcp mysql:3306",
         "-> 127.0.0.1:33060",
         &format!("https    {}", server.https),
@@ -368,7 +368,7 @@ fn status_tells_everything() {
         ),
         ("/sites/0/audience", "public".into()),
         ("/sites/1/audience", "network".into()),
-        ("/sites/1/connect_to/0", "127.0.0.1:1".into()),
+        ("/sites/1/connect_to/0", "localhost:1".into()),
         ("/ports/0/name", "db".into()),
         ("/ports/0/transport", "tcp".into()),
         ("/ports/0/port", 5432.into()),
@@ -423,7 +423,7 @@ fn log_lines_are_json_with_documented_codes() {
         ("status", 200.into()),
         ("entry", "socks5".into()),
         ("site", "www.shop.example".into()),
-        ("upstream", app.address().to_string().into()),
+        ("upstream", format!("localhost:{}", app.port()).into()),
         ("end", "complete".into()),
     ] {
         assert_eq!(record[name], expected, "{name} of {record:#}");
