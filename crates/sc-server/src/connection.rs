@@ -38,7 +38,8 @@ pub(crate) async fn serve(shared: Rc<Shared>, kind: Kind, serial: u64, mut conn:
     }
     match kind {
         Kind::Tls => tls(&shared, serial, Entry::Direct, conn).await,
-        Kind::Proxy => proxy(&shared, serial, conn).await,
+        // Boxed: it holds every way that the dialects can go.
+        Kind::Proxy => Box::pin(proxy(&shared, serial, conn)).await,
     }
     let lived_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     shared.event(Event::ConnectionClosed { connection: serial, lived_ms });
