@@ -241,7 +241,10 @@ impl H2 {
             if self.state.is_closed.get() || self.state.is_settled.get() || alarm.poll_is_due(cx) {
                 return Poll::Ready(());
             }
-            self.state.settled.borrow_mut().push(cx.waker().clone());
+            let mut waiting = self.state.settled.borrow_mut();
+            if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                waiting.push(cx.waker().clone());
+            }
             Poll::Pending
         })
         .await;
@@ -316,7 +319,7 @@ impl Exchange {
         {
             return Ok(Incoming::Upgraded {
                 head,
-                io: Box::new(Channel::new(recv, send)),
+                io: Box::new(Channel::new(Rc::new(RefCell::new(recv)), send)),
             });
         }
         let has_no_body =
@@ -329,7 +332,7 @@ impl Exchange {
         }
         let declared = framing::content_length(&head.headers)
             .map_err(|error| broken("the response is malformed").caused_by(error))?;
-        let received = Received::new(recv, Side::Upstream, declared, limits.idle_time);
+        let received = Received::new(Rc::new(RefCell::new(recv)), Side::Upstream, declared, limits.idle_time);
         let body = Body::stream(Download {
             received,
             upload: self.upload,

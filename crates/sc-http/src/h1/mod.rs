@@ -69,7 +69,10 @@ where
     loop {
         let request = match connection.next_request(drained.as_mut()).await {
             Opening::Request(request) => request,
-            Opening::End => return Served::Closed(None),
+            Opening::End => {
+                connection.close().await;
+                return Served::Closed(None);
+            }
             Opening::Broken(fault) => return Served::Closed(Some(fault)),
             Opening::Refused(fault) => {
                 connection.refuse(&fault).await;

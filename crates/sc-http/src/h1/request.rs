@@ -42,6 +42,9 @@ pub(crate) fn understand(head: RequestHead, scheme: Scheme, target_bytes: usize)
         Declared::Length(bytes) => Receiver::length(bytes),
         Declared::Chunked => Receiver::chunked(),
     };
+    if method == Method::CONNECT && !body.is_done() {
+        return Err(HeadError::Malformed("CONNECT with a body"));
+    }
     let expects_continue = expectation(&headers)? && is_11 && !body.is_done();
     let host = host(&headers)?;
     if host.is_none() && is_11 {

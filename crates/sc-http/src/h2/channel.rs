@@ -1,6 +1,7 @@
 //! DATA frames as bodies and as byte streams, with flow-control windows given back as bytes are consumed.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -21,7 +22,7 @@ pub(crate) const PIECE_BYTES: usize = 16 << 10;
 
 /// A body that is received.
 pub(crate) struct Received {
-    stream: RecvStream,
+    stream: Rc<RefCell<RecvStream>>,
     side: Side,
     remaining: Option<u64>,
     idle: Duration,
@@ -35,7 +36,7 @@ pub(crate) struct Received {
 
 impl Received {
     /// A body from the `side` that sends it.
-    pub(crate) fn new(stream: RecvStream, side: Side, remaining: Option<u64>, idle: Duration) -> Self {
+    pub(crate) fn new(stream: Rc<RefCell<RecvStream>>, side: Side, remaining: Option<u64>, idle: Duration) -> Self {
         let alarm = Alarm::default();
         Received {
             stream,
@@ -57,12 +58,13 @@ impl Received {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        let mut stream = self.stream.borrow_mut();
         while !self.is_at_data_end {
-            match ready!(self.stream.poll_data(cx)) {
+            match ready!(stream.poll_data(cx)) {
                 Some(Ok(data)) if data.is_empty() => {}
                 Some(Ok(data)) => {
                     // A window that cannot be given back belongs to a stream that is gone: the next poll says so.
-                    let _ = self.stream.flow_control().release_capacity(data.len());
+                    let _ = stream.flow_control().release_capacity(data.len());
                     if let Some(remaining) = &mut self.remaining {
                         *remaining = remaining.saturating_sub(data.len() as u64);
                     }
@@ -75,7 +77,7 @@ impl Received {
                 None => self.is_at_data_end = true,
             }
         }
-        Poll::Ready(match ready!(self.stream.poll_trailers(cx)) {
+        Poll::Ready(match ready!(stream.poll_trailers(cx)) {
             Ok(Some(mut trailers)) => {
                 crate::h1::head::keep_trailers(&mut trailers);
                 (!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers)))
@@ -119,7 +121,7 @@ impl http_body::Body for Received {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.is_over || self.stream.is_end_stream()
+        self.is_over || self.stream.borrow().is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -129,7 +131,7 @@ impl http_body::Body for Received {
 
 /// A stream of DATA frames as a stream of bytes (RFC 8441 §5).
 pub(crate) struct Channel {
-    recv: RecvStream,
+    recv: Rc<RefCell<RecvStream>>,
     send: SendStream<Bytes>,
     ahead: Bytes,
     is_ended: bool,
@@ -137,7 +139,7 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    pub(crate) fn new(recv: RecvStream, send: SendStream<Bytes>) -> Self {
+    pub(crate) fn new(recv: Rc<RefCell<RecvStream>>, send: SendStream<Bytes>) -> Self {
         Channel {
             recv,
             send,
@@ -151,7 +153,8 @@ impl Channel {
 impl AsyncRead for Channel {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         while self.ahead.is_empty() {
-            match ready!(self.recv.poll_data(cx)) {
+            let data = ready!(self.recv.borrow_mut().poll_data(cx));
+            match data {
                 None => return Poll::Ready(Ok(())),
                 Some(data) => self.ahead = data.map_err(io_error)?,
             }
@@ -159,7 +162,7 @@ impl AsyncRead for Channel {
         let part = self.ahead.len().min(buf.remaining());
         buf.put_slice(self.ahead.get(..part).unwrap_or_default());
         self.ahead.advance(part);
-        let _ = self.recv.flow_control().release_capacity(part);
+        let _ = self.recv.borrow_mut().flow_control().release_capacity(part);
         Poll::Ready(Ok(()))
     }
 }

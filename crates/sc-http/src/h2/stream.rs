@@ -1,9 +1,11 @@
 //! One HTTP/2 exchange: from the request head to the last frame of the response.
 
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
@@ -15,10 +17,18 @@ use super::channel::{Channel, Received};
 use super::request::{self, Request};
 use super::upload::Upload;
 use crate::h1::tunnel;
+use crate::timer::Alarm;
 use crate::{
     Answer, Body, Duplex, End, Exchange, Fault, Head, Interim, Kind, Limits, Meter, Payload, Protocol, Service, Side,
     date,
 };
+
+/// How long a client may go on sending a request body after the response, before its stream is reset: some drop a
+/// response that they have not read when a reset comes on its heels.
+const LINGER_TIME: Duration = Duration::from_secs(1);
+
+/// How much of such a body is thrown away meanwhile.
+const LINGER_BYTES: usize = 256 << 10;
 
 /// Serves one stream; `true` when it ended as it should.
 pub(super) async fn run<S: Service>(
@@ -28,76 +38,190 @@ pub(super) async fn run<S: Service>(
     limits: Rc<Limits>,
 ) -> bool {
     let (parts, recv) = request.into_parts();
+    let recv = Rc::new(RefCell::new(recv));
     let is_head = parts.method == Method::HEAD;
-    let request = match request::understand(parts, &limits) {
-        Ok(request) => request,
-        Err(fault) => return refuse(&mut respond, &fault, is_head),
-    };
-    let meter = Rc::new(Meter::default());
-    meter.stream.set(respond.stream_id().as_u32());
-    let interim = Interim::default();
-    let expects_continue = request.expects_continue && !recv.is_end_stream();
-    let is_tunnel = request.upgrade.is_some();
-    let (exchange, recv) = open(request, recv, &interim, &meter, &limits);
-    // Pinned here, since moving it would copy it: the future of a whole site is large.
-    let answering = pin!(service.answer(exchange));
-    let answer = answer(answering, &interim, &mut respond, expects_continue).await;
-    // Held to the end of this function, however it is reached: the record of the exchange lives in it.
-    let Some(Answer {
-        head,
-        payload,
-        guard: _guard,
-    }) = answer
-    else {
-        return false;
-    };
-    while let Some(head) = interim.take() {
-        inform(&mut respond, head, expects_continue);
-    }
-    match (payload, recv) {
-        (Payload::Body(body), _) if !head.status.is_informational() => {
-            respond_with(respond, head, body, is_head, &meter, &limits).await
+    let is_whole = match request::understand(parts, &limits) {
+        Ok(request) => {
+            Serving {
+                respond,
+                recv: recv.clone(),
+                is_head,
+                limits,
+            }
+            .serve(&*service, request)
+            .await
         }
-        (Payload::Tunnel(io), Some(recv)) if is_tunnel => join(respond, recv, head, io, &meter).await,
-        _ => {
-            let failed = Head::new(Kind::Internal.treatment().status);
-            respond_with(respond, failed, Body::empty(), is_head, &meter, &limits).await
+        Err(fault) => refuse(&mut respond, &fault, is_head),
+    };
+    linger(&recv).await;
+    is_whole
+}
+
+/// A stream that is being served.
+struct Serving {
+    respond: SendResponse<Bytes>,
+    recv: Rc<RefCell<RecvStream>>,
+    is_head: bool,
+    limits: Rc<Limits>,
+}
+
+impl Serving {
+    async fn serve<S: Service>(mut self, service: &S, request: Request) -> bool {
+        let meter = Rc::new(Meter::default());
+        meter.stream.set(self.respond.stream_id().as_u32());
+        let interim = Interim::default();
+        let expects_continue = request.expects_continue && !self.recv.borrow().is_end_stream();
+        let is_tunnel = request.upgrade.is_some();
+        let exchange = self.open(request, &interim, &meter);
+        // Pinned here, since moving it would copy it: the future of a whole site is large.
+        let answering = pin!(service.answer(exchange));
+        let answer = answer(answering, &interim, &mut self.respond, expects_continue).await;
+        // Held to the end of this function, however it is reached: the record of the exchange lives in it.
+        let Some(Answer {
+            head,
+            payload,
+            guard: _guard,
+        }) = answer
+        else {
+            return false;
+        };
+        while let Some(head) = interim.take() {
+            inform(&mut self.respond, head, expects_continue);
+        }
+        match payload {
+            Payload::Body(body) if !head.status.is_informational() => self.respond(head, body, &meter).await,
+            Payload::Tunnel(io) if is_tunnel => self.join(head, io, &meter).await,
+            _ => {
+                self.respond(Head::new(Kind::Internal.treatment().status), Body::empty(), &meter)
+                    .await
+            }
+        }
+    }
+
+    /// Makes the exchange. The bytes of a stream that may become a tunnel are no body.
+    fn open(&self, request: Request, interim: &Interim, meter: &Rc<Meter>) -> Exchange {
+        let body = if request.upgrade.is_some() || self.recv.borrow().is_end_stream() {
+            Body::empty()
+        } else {
+            let expects = request.expects_continue.then(|| interim.clone());
+            let declared = declared(&request.headers);
+            let received = Received::new(
+                self.recv.clone(),
+                Side::Downstream,
+                declared,
+                self.limits.body_idle_time,
+            );
+            Body::stream(received.of_request(meter.clone(), expects))
+        };
+        Exchange {
+            protocol: Protocol::Http2,
+            scheme: request.scheme,
+            authority: request.authority,
+            method: request.method,
+            form: request.form,
+            target: request.target,
+            headers: request.headers,
+            upgrade: request.upgrade,
+            body,
+            interim: interim.clone(),
+            meter: meter.clone(),
+        }
+    }
+
+    /// Sends a response and its body.
+    async fn respond(mut self, mut head: Head, mut body: Body, meter: &Meter) -> bool {
+        clean(&mut head.headers);
+        if !head.headers.contains_key(DATE) {
+            head.headers.insert(DATE, date::now());
+        }
+        let status = head.status;
+        let declared = frame(&mut head, &body, self.is_head);
+        if self.is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            body = Body::empty();
+        }
+        let is_empty = http_body::Body::is_end_stream(&body);
+        meter.status.set(status.as_u16());
+        let Ok(stream) = self.respond.send_response(response(head), is_empty) else {
+            return false;
+        };
+        if is_empty {
+            meter.end.set(End::Complete);
+            return true;
+        }
+        let mut upload = Upload::new(body, stream, declared, self.limits.write_stall_time, Side::Downstream);
+        let sent = poll_fn(|cx| {
+            let sent = upload.poll(cx);
+            meter.sent_bytes.set(upload.sent());
+            sent
+        })
+        .await;
+        match sent {
+            Ok(()) => {
+                meter.end.set(End::Complete);
+                true
+            }
+            Err(fault) => {
+                if fault.kind() != Kind::DownstreamClosed {
+                    meter.fail(&fault);
+                }
+                upload.stream().send_reset(fault.kind().treatment().reset);
+                false
+            }
+        }
+    }
+
+    /// Joins a stream of DATA frames to a tunnel (RFC 8441).
+    async fn join(mut self, mut head: Head, mut io: Box<dyn Duplex>, meter: &Meter) -> bool {
+        clean(&mut head.headers);
+        head.headers.remove(CONTENT_LENGTH);
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            head.status = StatusCode::OK;
+        }
+        meter.status.set(head.status.as_u16());
+        let Ok(send) = self.respond.send_response(response(head), false) else {
+            return false;
+        };
+        let mut channel = Channel::new(self.recv, send);
+        let moved = |moved: tunnel::Moved| {
+            meter.received_bytes.set(moved.received);
+            meter.sent_bytes.set(moved.sent);
+        };
+        match tunnel::join(&mut channel, BytesMut::new(), &mut *io, moved).await {
+            Ok(()) => {
+                meter.end.set(End::Complete);
+                true
+            }
+            Err(_) => {
+                self.respond.send_reset(Reason::CONNECT_ERROR);
+                false
+            }
         }
     }
 }
 
-/// Makes the exchange. Of a stream that may become a tunnel, the receiving half stays here.
-fn open(
-    request: Request,
-    recv: RecvStream,
-    interim: &Interim,
-    meter: &Rc<Meter>,
-    limits: &Limits,
-) -> (Exchange, Option<RecvStream>) {
-    let (body, recv) = if request.upgrade.is_some() {
-        (Body::empty(), Some(recv))
-    } else if recv.is_end_stream() {
-        (Body::empty(), None)
-    } else {
-        let declared = declared(&request.headers);
-        let expects = request.expects_continue.then(|| interim.clone());
-        let received = Received::new(recv, Side::Downstream, declared, limits.body_idle_time);
-        (Body::stream(received.of_request(meter.clone(), expects)), None)
-    };
-    let exchange = Exchange {
-        protocol: Protocol::Http2,
-        scheme: request.scheme,
-        authority: request.authority,
-        method: request.method,
-        form: request.form,
-        target: request.target,
-        headers: request.headers,
-        upgrade: request.upgrade,
-        body,
-        interim: interim.clone(),
-        meter: meter.clone(),
-    };
-    (exchange, recv)
+/// Throws away what still comes of a request body, for a while.
+async fn linger(recv: &RefCell<RecvStream>) {
+    let (mut left, mut alarm) = (LINGER_BYTES, Alarm::default());
+    alarm.set(LINGER_TIME);
+    poll_fn(|cx| {
+        let mut recv = recv.borrow_mut();
+        while left > 0 && !recv.is_end_stream() {
+            match recv.poll_data(cx) {
+                Poll::Ready(Some(Ok(data))) => {
+                    left = left.saturating_sub(data.len());
+                    let _ = recv.flow_control().release_capacity(data.len());
+                }
+                Poll::Ready(None | Some(Err(_))) => return Poll::Ready(()),
+                Poll::Pending => break,
+            }
+        }
+        if recv.is_end_stream() || alarm.poll_is_due(cx) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
 }
 
 /// Waits for the answer, sending interim responses; `None` when the client has taken the request back.
@@ -130,89 +254,6 @@ fn inform(respond: &mut SendResponse<Bytes>, mut head: Head, expects_continue: b
     clean(&mut head.headers);
     head.headers.remove(CONTENT_LENGTH);
     let _ = respond.send_informational(response(head));
-}
-
-/// Sends a response and its body.
-async fn respond_with(
-    mut respond: SendResponse<Bytes>,
-    mut head: Head,
-    mut body: Body,
-    is_head: bool,
-    meter: &Meter,
-    limits: &Limits,
-) -> bool {
-    clean(&mut head.headers);
-    if !head.headers.contains_key(DATE) {
-        head.headers.insert(DATE, date::now());
-    }
-    let status = head.status;
-    let declared = frame(&mut head, &body, is_head);
-    if is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
-        body = Body::empty();
-    }
-    let is_empty = http_body::Body::is_end_stream(&body);
-    meter.status.set(status.as_u16());
-    let Ok(stream) = respond.send_response(response(head), is_empty) else {
-        return false;
-    };
-    if is_empty {
-        meter.end.set(End::Complete);
-        return true;
-    }
-    let mut upload = Upload::new(body, stream, declared, limits.write_stall_time, Side::Downstream);
-    let sent = poll_fn(|cx| {
-        let sent = upload.poll(cx);
-        meter.sent_bytes.set(upload.sent());
-        sent
-    })
-    .await;
-    match sent {
-        Ok(()) => {
-            meter.end.set(End::Complete);
-            true
-        }
-        Err(fault) => {
-            if fault.kind() != Kind::DownstreamClosed {
-                meter.fail(&fault);
-            }
-            upload.stream().send_reset(fault.kind().treatment().reset);
-            false
-        }
-    }
-}
-
-/// Joins a stream of DATA frames to a tunnel (RFC 8441).
-async fn join(
-    mut respond: SendResponse<Bytes>,
-    recv: RecvStream,
-    mut head: Head,
-    mut io: Box<dyn Duplex>,
-    meter: &Meter,
-) -> bool {
-    clean(&mut head.headers);
-    head.headers.remove(CONTENT_LENGTH);
-    if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        head.status = StatusCode::OK;
-    }
-    meter.status.set(head.status.as_u16());
-    let Ok(send) = respond.send_response(response(head), false) else {
-        return false;
-    };
-    let mut channel = Channel::new(recv, send);
-    let moved = |moved: tunnel::Moved| {
-        meter.received_bytes.set(moved.received);
-        meter.sent_bytes.set(moved.sent);
-    };
-    match tunnel::join(&mut channel, BytesMut::new(), &mut *io, moved).await {
-        Ok(()) => {
-            meter.end.set(End::Complete);
-            true
-        }
-        Err(_) => {
-            respond.send_reset(Reason::CONNECT_ERROR);
-            false
-        }
-    }
 }
 
 /// Answers a request that cannot be served.

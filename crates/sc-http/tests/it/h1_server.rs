@@ -239,6 +239,10 @@ fn malformed_requests_are_refused() {
         ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505),
         ("\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("CONNECT a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (
+            "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\nContent-Length: 5\r\n\r\nhello",
+            400,
+        ),
         ("CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("CONNECT http://a:443/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     ] {

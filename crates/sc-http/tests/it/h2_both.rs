@@ -495,6 +495,42 @@ fn broken_and_greedy_connections_are_ended() {
 }
 
 #[test]
+fn early_answers_are_heard_while_uploading() {
+    run(async {
+        let (h2, talk) = connect(limits(), 3000).await;
+        let body = Body::stream(Made {
+            left: 50 << 20,
+            piece: 10_000,
+            made: Rc::default(),
+            says: None,
+            end: None,
+        });
+        let got = send(&h2, outgoing(Method::POST, "/", body)).await;
+        assert_eq!((got.fault, got.status, got.body.as_str()), (None, 200, "hello"));
+        assert_eq!(talk.noted.borrow()[0].end, End::Complete);
+        assert_eq!(send(&h2, get("/")).await.body, "hello");
+    });
+}
+
+#[test]
+fn a_body_that_does_not_come_is_given_up() {
+    run(async {
+        let (near, _talk) = serve(limits(), 100_000);
+        let (mut requests, connection) = h2::client::handshake(near).await.unwrap();
+        tokio::task::spawn_local(connection);
+        let start = tokio::time::Instant::now();
+        let (response, mut body) = requests
+            .send_request(Request::post("https://a/sink").body(()).unwrap(), false)
+            .unwrap();
+        body.send_data(Bytes::from_static(b"abc"), false).unwrap();
+        assert_eq!(
+            (response.await.unwrap().status(), start.elapsed().as_secs()),
+            (StatusCode::REQUEST_TIMEOUT, 60)
+        );
+    });
+}
+
+#[test]
 fn one_hundred_continue_is_sent_when_wanted() {
     run(async {
         let (near, _talk) = serve(limits(), 100_000);
