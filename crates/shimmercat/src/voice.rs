@@ -77,6 +77,7 @@ impl Speaker {
 
 impl Speaking {
     /// Waits until everything is written, within reason.
+    #[expect(clippy::disallowed_methods, reason = "the runtime has ended, there is nothing left to block")]
     pub(crate) fn finish(self) {
         let deadline = std::time::Instant::now() + LAST_WORDS;
         let mut end = Line::End;
