@@ -9,7 +9,7 @@ pub struct Limits {
     pub target_bytes: usize,
     /// Bytes of all header fields, counted as RFC 9113 §6.5.2 does (name + value + 32 each).
     pub header_bytes: usize,
-    /// Number of header fields, cookie crumbs counted one by one (CVE-2026-49975).
+    /// Number of header fields, cookie crumbs counted one by one (CVE-2026-49975); over HTTP/1 never more than 256.
     pub header_fields: usize,
     /// From accept (or the end of the last exchange, once its first byte is there) to a whole head.
     pub head_time: Duration,

@@ -95,16 +95,15 @@ pub(crate) struct Frames {
     in_block: bool,
     /// The last stream that was opened.
     newest: u32,
-    /// The trailers under way.
-    trailers: Option<Trailers>,
+    block: Block,
     has_settings: bool,
     resets: Purse,
     talk: Purse,
 }
 
-/// Trailers that are passing in.
+/// The header block that is passing in.
 #[derive(Debug)]
-struct Trailers {
+struct Block {
     walk: Walk,
     /// Bytes before the block in this frame, the first of which may be the length of the padding after it.
     before: usize,
@@ -123,7 +122,12 @@ impl Frames {
             in_entry: 0,
             in_block: false,
             newest: 0,
-            trailers: None,
+            block: Block {
+                walk: Walk::new(false),
+                before: 0,
+                is_padded: false,
+                left: 0,
+            },
             has_settings: false,
             resets: Purse::new(RESETS),
             talk: Purse::new(EMPTY_TALK),
@@ -150,7 +154,7 @@ impl Frames {
                 let (part, after) = rest.split_at_checked(self.left).unwrap_or((rest, &[]));
                 match self.kind() {
                     SETTINGS => self.entries(part).map_err(|reason| Bad { at, reason })?,
-                    HEADERS | CONTINUATION => self.pass_trailers(part).map_err(|reason| Bad { at, reason })?,
+                    HEADERS | CONTINUATION => self.pass_block(part).map_err(|reason| Bad { at, reason })?,
                     _ => {}
                 }
                 self.left -= part.len();
@@ -221,51 +225,40 @@ impl Frames {
         Ok(())
     }
 
-    /// Notes a stream that is opened, or the trailers of one that is open already.
+    /// Notes the beginning of a header block, of a new stream or of trailers, or that it goes on.
     fn open(&mut self, kind: u8, flags: u8, id: u32, length: usize) {
         if kind == CONTINUATION {
-            if let Some(trailers) = &mut self.trailers {
-                (trailers.before, trailers.is_padded, trailers.left) = (0, false, length);
-            }
+            (self.block.before, self.block.is_padded, self.block.left) = (0, false, length);
             return;
         }
-        self.trailers = None;
-        if id > self.newest {
-            self.newest = id;
-            return;
-        }
+        let is_trailers = id <= self.newest;
+        self.newest = self.newest.max(id);
         let is_padded = flags & PADDED != 0;
         let before = usize::from(is_padded) + if flags & WITH_PRIORITY != 0 { 5 } else { 0 };
-        self.trailers = Some(Trailers {
-            walk: Walk::default(),
+        self.block = Block {
+            walk: Walk::new(is_trailers),
             before,
             is_padded,
             left: length.saturating_sub(before),
-        });
+        };
     }
 
-    /// Looks for pseudo fields in trailers.
-    fn pass_trailers(&mut self, part: &[u8]) -> Result<(), Reason> {
-        let Some(trailers) = &mut self.trailers else {
-            return Ok(());
-        };
-        let mut block = part;
-        while trailers.before > 0
-            && let Some((byte, after)) = block.split_first()
+    /// Walks over a header block.
+    fn pass_block(&mut self, part: &[u8]) -> Result<(), Reason> {
+        let block = &mut self.block;
+        let mut fields = part;
+        while block.before > 0
+            && let Some((byte, after)) = fields.split_first()
         {
-            if std::mem::take(&mut trailers.is_padded) {
-                trailers.left = trailers.left.saturating_sub(usize::from(*byte));
+            if std::mem::take(&mut block.is_padded) {
+                block.left = block.left.saturating_sub(usize::from(*byte));
             }
-            trailers.before -= 1;
-            block = after;
+            block.before -= 1;
+            fields = after;
         }
-        let block = block.get(..trailers.left).unwrap_or(block);
-        trailers.left -= block.len();
-        if trailers.walk.go(block) {
-            Ok(())
-        } else {
-            Err(Reason::PROTOCOL_ERROR)
-        }
+        let fields = fields.get(..block.left).unwrap_or(fields);
+        block.left -= fields.len();
+        block.walk.go(fields)
     }
 
     /// Judges the values of a SETTINGS frame (RFC 9113 §6.5.2).

@@ -461,6 +461,11 @@ fn broken_and_greedy_connections_are_ended() {
         Some(1),
         "a pseudo field in trailers"
     );
+    assert_eq!(
+        with(&[frame(1, 5, 1, &[0x82, 0x87, 0x84, 0x01, 1, b'a', 0x20])]).0,
+        Some(9),
+        "a late table size update"
+    );
     let resets: Vec<_> = (0..300)
         .flat_map(|n| [request(2 * n + 1), frame(3, 0, 2 * n + 1, &[0, 0, 0, 8])])
         .collect();
