@@ -248,11 +248,10 @@ where
             return Poll::Pending;
         }
         corked.rest();
-        self.idle.set_once(if self.is_ending {
-            LINGER_TIME
-        } else {
-            self.limits.idle_time
-        });
+        // The last frames of an exchange may still wait inside the engine for a client that reads slowly.
+        let is_quiet = self.is_ending && !self.connection.has_streams();
+        self.idle
+            .set_once(if is_quiet { LINGER_TIME } else { self.limits.idle_time });
         if !self.idle.poll_is_due(cx) {
             return Poll::Pending;
         }
