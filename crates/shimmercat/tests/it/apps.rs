@@ -3,6 +3,8 @@
 //!
 //! Each is asked over both HTTP versions, through the little network, under its real name.
 
+#![expect(clippy::print_stdout, reason = "times and memory are figures to look at")]
+
 use std::time::{Duration, Instant};
 
 use sc_testkit::{CurlAnswer, Launch, find_program, websocket};

@@ -56,7 +56,8 @@ fn hot_reload(arguments: &[&str], protocol: &str) {
     browser.close();
     let record = websocket_record(&server, "https://www.example.com/?token=");
     assert_eq!(record["protocol"], protocol_word(protocol), "{record:#}");
-    assert_eq!(record["upstream"], format!("127.0.0.1:{}", vite.port), "{record:#}");
+    let upstream = record["upstream"].as_str().unwrap_or_default();
+    assert!(upstream.ends_with(&format!(":{}", vite.port)), "{record:#}");
     server.stop();
 }
 
