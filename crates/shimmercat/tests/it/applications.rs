@@ -13,7 +13,7 @@ const START: Duration = Duration::from_secs(60);
 
 /// A running application; it is killed when dropped.
 pub(crate) struct Application {
-    pub(crate) program: Program,
+    _program: Program,
     /// Its port on 127.0.0.1.
     pub(crate) port: u16,
 }
@@ -45,7 +45,7 @@ pub(crate) fn fastapi() -> Application {
     let digits = line.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(' ').next());
     let port = digits.and_then(|digits| digits.parse().ok());
     Application {
-        program,
+        _program: program,
         port: port.unwrap_or_else(|| panic!("no port in {line:?}")),
     }
 }
@@ -57,7 +57,7 @@ pub(crate) fn node() -> Application {
     let line = program.wait_for_text("ready ", START).text;
     let port = line.split(' ').nth(1).and_then(|digits| digits.parse().ok());
     Application {
-        program,
+        _program: program,
         port: port.unwrap_or_else(|| panic!("no port in {line:?}")),
     }
 }
@@ -75,7 +75,13 @@ pub(crate) fn vite() -> (Application, TempProject) {
         .arg(port.to_string())
         .start();
     program.wait_for_text("ready ", START);
-    (Application { program, port }, sources)
+    (
+        Application {
+            _program: program,
+            port,
+        },
+        sources,
+    )
 }
 
 fn node_running(script: &Path) -> Launch {
@@ -94,7 +100,10 @@ fn accepting(mut program: Program, port: u16) -> Application {
         );
         std::net::TcpStream::connect(("127.0.0.1", port)).map_err(|error| format!("{error}: {}", program.stderr()))
     });
-    Application { program, port }
+    Application {
+        _program: program,
+        port,
+    }
 }
 
 fn apps() -> PathBuf {
