@@ -263,6 +263,8 @@ fn a_stop_lets_an_open_exchange_finish_but_does_not_wait_for_ever() {
         "it was under way"
     );
     assert_eq!(server.program.wait_exit(Duration::from_secs(10)).code(), Some(0));
+    let told = server.wait_event("stopping", 1);
+    assert_eq!(told["connections"], 2, "it says how many were open");
 }
 
 #[test]
