@@ -42,7 +42,11 @@ impl Bound {
 
     /// All bound addresses; the guard keeps clients from reaching them through us.
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
-        self.https.iter().chain([&self.proxy]).filter_map(|listener| listener.local().socket()).collect()
+        self.https
+            .iter()
+            .chain([&self.proxy])
+            .filter_map(|listener| listener.local().socket())
+            .collect()
     }
 
     /// The guard of everything that `-w` lets out.
@@ -65,11 +69,22 @@ pub(crate) fn guard(settings: &Settings, own: &[SocketAddr]) -> Guard {
 /// Takes the lock of the project's scratch folder; it lasts as long as the file is open.
 pub(crate) fn lock(places: &Places) -> Result<File, RunError> {
     let path = places.scratch.join("lock");
-    let failed = |source| RunError::Lock { file: path.display().to_string(), source };
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed)?;
+    let failed = |source| RunError::Lock {
+        file: path.display().to_string(),
+        source,
+    };
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(RunError::Locked { holder: holder(&places.scratch) }),
+        Err(TryLockError::WouldBlock) => Err(RunError::Locked {
+            holder: holder(&places.scratch),
+        }),
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }
 }
@@ -77,7 +92,9 @@ pub(crate) fn lock(places: &Places) -> Result<File, RunError> {
 fn holder(scratch: &Path) -> String {
     match Instance::read(scratch) {
         Ok(Some(instance)) if instance.is_alive() => {
-            let proxy = instance.socks.map_or_else(String::new, |proxy| format!(", proxy {proxy}"));
+            let proxy = instance
+                .socks
+                .map_or_else(String::new, |proxy| format!(", proxy {proxy}"));
             format!("pid {}, shimmercat {}{proxy}", instance.pid, instance.mode)
         }
         _ => "it has only just started".to_owned(),
@@ -92,7 +109,10 @@ pub(crate) fn all(settings: &Settings) -> Result<Bound, RunError> {
     for address in &settings.listen {
         https.push(one("HTTPS", address, settings.listen_given)?);
     }
-    let wanted = settings.socks5.clone().unwrap_or_else(|| Address::loopback(sc_config::settings::DEFAULT_SOCKS_PORT));
+    let wanted = settings
+        .socks5
+        .clone()
+        .unwrap_or_else(|| Address::loopback(sc_config::settings::DEFAULT_SOCKS_PORT));
     let proxy = one("the proxy port", &wanted, settings.socks5_given)?;
     let moved = |listener: &Listener, address: &Address| listener.local().port() != address.port();
     let is_moved = (!settings.listen_given && https.iter().zip(&settings.listen).any(|(l, a)| moved(l, a)))
@@ -108,7 +128,11 @@ fn one(what: &'static str, address: &Address, is_given: bool) -> Result<Listener
         (Address::Fd(number), _) => listen::bind(&Place::Fd(*number)),
         (Address::Name { .. } | Address::SocketName(_), _) => return Err(RunError::NotHere(address.to_string())),
     };
-    bound.map_err(|source| RunError::Bind { what, address: address.to_string(), source })
+    bound.map_err(|source| RunError::Bind {
+        what,
+        address: address.to_string(),
+        source,
+    })
 }
 
 /// Binds the control socket.
@@ -123,14 +147,24 @@ pub(crate) fn control(places: &Places) -> Result<Listener, RunError> {
 
 /// Who may use the proxy port.
 pub(crate) fn auth(settings: &Settings) -> Auth {
-    let users: Vec<_> =
-        settings.socks_users.iter().map(|user| (user.name.clone(), user.password.expose().to_owned())).collect();
-    if users.is_empty() { Auth::None } else { Auth::Users(users) }
+    let users: Vec<_> = settings
+        .socks_users
+        .iter()
+        .map(|user| (user.name.clone(), user.password.expose().to_owned()))
+        .collect();
+    if users.is_empty() {
+        Auth::None
+    } else {
+        Auth::Users(users)
+    }
 }
 
 /// The same networks, in the words of the room that uses them.
 pub(crate) fn networks(networks: &[sc_config::Network]) -> Vec<Network> {
-    networks.iter().map(|network| Network::new(network.base(), network.prefix())).collect()
+    networks
+        .iter()
+        .map(|network| Network::new(network.base(), network.prefix()))
+        .collect()
 }
 
 /// The simulated network.
@@ -139,5 +173,8 @@ pub(crate) fn shape(settings: &Settings) -> Option<Shape> {
     if shape.bandwidth.is_none() && shape.latency.is_none() {
         return None;
     }
-    Some(Shape { bandwidth: shape.bandwidth, latency: shape.latency })
+    Some(Shape {
+        bandwidth: shape.bandwidth,
+        latency: shape.latency,
+    })
 }

@@ -29,10 +29,19 @@ pub(crate) struct Names {
 
 impl Names {
     pub(crate) fn of(settings: &Settings) -> Self {
-        let mut sites: Vec<_> = settings.domains.iter().filter(|domain| domain.is_site()).map(|d| d.name.clone()).collect();
+        let mut sites: Vec<_> = settings
+            .domains
+            .iter()
+            .filter(|domain| domain.is_site())
+            .map(|d| d.name.clone())
+            .collect();
         sites.sort_by_key(|name| (name.is_wildcard(), std::cmp::Reverse(name.name().len())));
         let ports = settings.domains.iter().flat_map(ports_of).collect();
-        Names { sites, ports, forward: settings.forward.clone() }
+        Names {
+            sites,
+            ports,
+            forward: settings.forward.clone(),
+        }
     }
 
     /// Whether one of our sites answers to a host.
@@ -52,18 +61,28 @@ impl Names {
 }
 
 fn ports_of(domain: &Domain) -> Vec<((String, Transport, u16), UpstreamAddr)> {
-    let Kind::Network { tcp, udp } = &domain.kind else { return Vec::new() };
+    let Kind::Network { tcp, udp } = &domain.kind else {
+        return Vec::new();
+    };
     let name = domain.name.name().to_owned();
     let entry = |transport| {
         let name = name.clone();
         move |(port, address): &(u16, Address)| upstream(address).map(|to| ((name.clone(), transport, *port), to))
     };
-    tcp.iter().filter_map(entry(Transport::Tcp)).chain(udp.iter().filter_map(entry(Transport::Udp))).collect()
+    tcp.iter()
+        .filter_map(entry(Transport::Tcp))
+        .chain(udp.iter().filter_map(entry(Transport::Udp)))
+        .collect()
 }
 
 /// The sites of the settings.
 pub(crate) fn sites(settings: &Settings) -> Vec<SiteSpec> {
-    settings.domains.iter().filter(|domain| domain.is_site()).map(|domain| site(domain, settings)).collect()
+    settings
+        .domains
+        .iter()
+        .filter(|domain| domain.is_site())
+        .map(|domain| site(domain, settings))
+        .collect()
 }
 
 fn site(domain: &Domain, settings: &Settings) -> SiteSpec {
@@ -73,12 +92,26 @@ fn site(domain: &Domain, settings: &Settings) -> SiteSpec {
         Audience::Public => sc_site::Audience::Public,
         Audience::Network => sc_site::Audience::Network,
     };
-    if let Kind::Electric { root_dir: Some(dir), index, spa, .. } = &domain.kind {
-        spec.root = Some(FilesSpec { dir: dir.clone(), is_spa: *spa, index: index.clone() });
+    if let Kind::Electric {
+        root_dir: Some(dir),
+        index,
+        spa,
+        ..
+    } = &domain.kind
+    {
+        spec.root = Some(FilesSpec {
+            dir: dir.clone(),
+            is_spa: *spa,
+            index: index.clone(),
+        });
     }
     spec.upstream = domain.consultant().map(|consultant| application(consultant, settings));
     spec.headers.clone_from(&domain.headers);
-    let redirect = |r: &sc_config::Redirect| RedirectSpec { from: r.from.clone(), to: r.to.clone(), status: r.status };
+    let redirect = |r: &sc_config::Redirect| RedirectSpec {
+        from: r.from.clone(),
+        to: r.to.clone(),
+        status: r.status,
+    };
     spec.redirects = domain.redirects.iter().map(redirect).collect();
     spec
 }
@@ -108,7 +141,10 @@ fn application(consultant: &Consultant, settings: &Settings) -> UpstreamSpec {
 pub(crate) fn upstream(address: &Address) -> Option<UpstreamAddr> {
     match address {
         Address::Tcp(addr) => Some(UpstreamAddr::Tcp(*addr)),
-        Address::Name { host, port } => Some(UpstreamAddr::Name { host: host.clone(), port: *port }),
+        Address::Name { host, port } => Some(UpstreamAddr::Name {
+            host: host.clone(),
+            port: *port,
+        }),
         Address::Unix(path) => Some(UpstreamAddr::Unix(path.clone())),
         Address::Fd(_) | Address::SocketName(_) => None,
     }

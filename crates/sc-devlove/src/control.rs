@@ -36,7 +36,10 @@ impl Control {
         match (&exchange.method, exchange.path()) {
             (&Method::GET, "/status") => json_answer(StatusCode::OK, &self.status()),
             (&Method::POST, "/reload") => self.reload().await,
-            _ => json_answer(StatusCode::NOT_FOUND, &json!({ "error": "unknown; try GET /status or POST /reload" })),
+            _ => json_answer(
+                StatusCode::NOT_FOUND,
+                &json!({ "error": "unknown; try GET /status or POST /reload" }),
+            ),
         }
     }
 
@@ -46,7 +49,10 @@ impl Control {
         match verdict.await {
             Ok(Ok(changes)) if asked => json_answer(StatusCode::OK, &json!({ "changes": changes })),
             Ok(Err(mistakes)) => json_answer(StatusCode::CONFLICT, &json!({ "mistakes": mistakes })),
-            _ => json_answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": "the server is stopping" })),
+            _ => json_answer(
+                StatusCode::SERVICE_UNAVAILABLE,
+                &json!({ "error": "the server is stopping" }),
+            ),
         }
     }
 
@@ -91,19 +97,28 @@ fn sites(settings: &Settings) -> Value {
             Kind::Electric { root_dir, .. } => root_dir.as_ref(),
             Kind::Api { .. } | Kind::Network { .. } => None,
         };
-        let upstream: Vec<_> =
-            domain.consultant().map(|c| c.connect_to.iter().map(ToString::to_string).collect()).unwrap_or_default();
+        let upstream: Vec<_> = domain
+            .consultant()
+            .map(|c| c.connect_to.iter().map(ToString::to_string).collect())
+            .unwrap_or_default();
         json!({ "name": domain.name.to_string(), "url": format!("https://{}/", domain.name), "root_dir": root,
                 "connect_to": upstream, "audience": match domain.audience {
                     sc_config::Audience::Public => "public", sc_config::Audience::Network => "network" } })
     };
-    settings.domains.iter().filter(|domain| domain.is_site()).map(site).collect()
+    settings
+        .domains
+        .iter()
+        .filter(|domain| domain.is_site())
+        .map(site)
+        .collect()
 }
 
 fn ports(settings: &Settings) -> Value {
     let mut all = Vec::new();
     for domain in &settings.domains {
-        let Kind::Network { tcp, udp } = &domain.kind else { continue };
+        let Kind::Network { tcp, udp } = &domain.kind else {
+            continue;
+        };
         for (transport, ports) in [("tcp", tcp), ("udp", udp)] {
             for (port, to) in ports {
                 let name = domain.name.to_string();
@@ -115,11 +130,15 @@ fn ports(settings: &Settings) -> Value {
 }
 
 fn lines(lines: &[&Line]) -> Value {
-    lines.iter().map(|line| json!({ "host": line.host, "count": line.count, "reason": line.reason })).collect()
+    lines
+        .iter()
+        .map(|line| json!({ "host": line.host, "count": line.count, "reason": line.reason }))
+        .collect()
 }
 
 fn json_answer(status: StatusCode, value: &Value) -> Answer {
     let mut head = Head::new(status);
-    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    head.headers
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Answer::new(head, Body::full(value.to_string()))
 }

@@ -26,7 +26,14 @@ pub(crate) struct Diary {
 impl Diary {
     pub(crate) fn new(voice: Rc<dyn Voice>, codes: LogCodes, clock: fn() -> SystemTime) -> Self {
         let (exchanges, errors) = (Cell::new(0), Cell::new(0));
-        Diary { voice, codes, clock, recent: RefCell::default(), exchanges, errors }
+        Diary {
+            voice,
+            codes,
+            clock,
+            recent: RefCell::default(),
+            exchanges,
+            errors,
+        }
     }
 
     /// Exchanges so far.

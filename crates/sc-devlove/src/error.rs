@@ -70,14 +70,19 @@ impl RunError {
 
     /// Whether the configuration or the command line is at fault.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, RunError::NotHere(_) | RunError::OpenProxy(_) | RunError::OpenRelay(_) | RunError::Site(_))
+        matches!(
+            self,
+            RunError::NotHere(_) | RunError::OpenProxy(_) | RunError::OpenRelay(_) | RunError::Site(_)
+        )
     }
 
     /// What to try.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             RunError::Locked { .. } => Some("stop it, or run a second one with --scratch-dir-name NAME"),
-            RunError::Bind { .. } if self.is_taken() => Some("choose another port, or leave the option out for a free one"),
+            RunError::Bind { .. } if self.is_taken() => {
+                Some("choose another port, or leave the option out for a free one")
+            }
             RunError::OpenProxy(_) => Some("set socks-users or socks-allow, or use a loopback address"),
             RunError::OpenRelay(_) => Some("give -w a list of hosts, or use a loopback address"),
             _ => None,

@@ -105,7 +105,11 @@ impl Ledger {
     }
 
     fn sorted(&self, is_chatter: bool) -> Vec<&Line> {
-        let mut lines: Vec<_> = self.lines.values().filter(|line| line.is_chatter == is_chatter).collect();
+        let mut lines: Vec<_> = self
+            .lines
+            .values()
+            .filter(|line| line.is_chatter == is_chatter)
+            .collect();
         lines.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.host.cmp(&b.host)));
         lines
     }
@@ -117,16 +121,26 @@ impl Ledger {
         let mut words = Vec::new();
         if !pages.is_empty() {
             words.push(format!("refused {}:", plural(pages.len() as u64, "host")));
-            words.extend(pages.iter().map(|line| format!("  {:>5}x  {}  ({})", line.count, line.host, line.reason)));
+            words.extend(
+                pages
+                    .iter()
+                    .map(|line| format!("  {:>5}x  {}  ({})", line.count, line.host, line.reason)),
+            );
             let forwardable: Vec<_> = pages.iter().filter(|line| line.reason.contains("-w")).collect();
             if let Some(first) = forwardable.first() {
-                words.push(format!("hint: let a host through with `-w {}`, everything with `-w`", first.host));
+                words.push(format!(
+                    "hint: let a host through with `-w {}`, everything with `-w`",
+                    first.host
+                ));
             }
         }
         if !browser.is_empty() {
             let times = browser.iter().map(|line| line.count).sum();
             let hosts = plural(browser.len() as u64, "host");
-            words.push(format!("also refused: the browser's own calls to {hosts}, {}", plural(times, "time")));
+            words.push(format!(
+                "also refused: the browser's own calls to {hosts}, {}",
+                plural(times, "time")
+            ));
         }
         if self.beyond > 0 {
             words.push(format!("and {} of further hosts", plural(self.beyond, "refusal")));
@@ -155,7 +169,10 @@ mod tests {
     use super::*;
 
     fn target(name: &str, port: u16) -> Target {
-        Target { host: Host::Name(name.to_owned()), port }
+        Target {
+            host: Host::Name(name.to_owned()),
+            port,
+        }
     }
 
     #[test]
@@ -166,8 +183,15 @@ mod tests {
         }
         ledger.note(&target("fonts.example.net", 443), &Refusal::NotForwarded);
         ledger.note(&target("update.googleapis.com", 443), &Refusal::NotForwarded);
-        ledger.note(&target("firefox.settings.services.mozilla.com", 443), &Refusal::NotForwarded);
-        let pages: Vec<_> = ledger.by_pages().iter().map(|line| (line.host.as_str(), line.count)).collect();
+        ledger.note(
+            &target("firefox.settings.services.mozilla.com", 443),
+            &Refusal::NotForwarded,
+        );
+        let pages: Vec<_> = ledger
+            .by_pages()
+            .iter()
+            .map(|line| (line.host.as_str(), line.count))
+            .collect();
         assert_eq!(pages, [("stats.example.net", 3), ("fonts.example.net", 1)]);
         assert_eq!(ledger.by_browser().len(), 2);
         assert!(ledger.words().join("\n").contains("`-w stats.example.net`"));

@@ -105,7 +105,10 @@ mod tests {
             (("mysql".to_owned(), Transport::Tcp, 3306), database.clone()),
             (("resolver".to_owned(), Transport::Udp, 53), database),
         ]);
-        let page = StartPage { proxy: "127.0.0.1:2006".to_owned(), project: "shop".to_owned() };
+        let page = StartPage {
+            proxy: "127.0.0.1:2006".to_owned(),
+            project: "shop".to_owned(),
+        };
         let guard = Guard::public(Vec::new(), Vec::new());
         LittleNetwork::new(Names { sites, ports, forward }, guard, page)
     }
@@ -124,7 +127,10 @@ mod tests {
     fn check(forward: Forward, target: &str, tcp: &str, udp: &str) {
         let (host, port) = target.rsplit_once(':').unwrap();
         let host = host.parse().map_or_else(|_| Host::Name(host.to_owned()), Host::V4);
-        let target = Target { host, port: port.parse().unwrap() };
+        let target = Target {
+            host,
+            port: port.parse().unwrap(),
+        };
         let network = network(forward);
         assert_eq!(word(&network.route(&target)), tcp, "TCP to {target}");
         assert_eq!(word(&network.udp_route(&target)), udp, "UDP to {target}");
@@ -149,7 +155,12 @@ mod tests {
 
     #[test]
     fn other_names_need_w() {
-        let list = || Forward::Only(vec!["fonts.example.net".parse().unwrap(), "*.cdn.example.net".parse().unwrap()]);
+        let list = || {
+            Forward::Only(vec![
+                "fonts.example.net".parse().unwrap(),
+                "*.cdn.example.net".parse().unwrap(),
+            ])
+        };
         check(Forward::No, "stats.example.net:443", "refuse 02", "refuse 02");
         check(Forward::No, "192.0.2.1:443", "refuse 02", "refuse 02");
         check(Forward::All, "stats.example.net:443", "forward", "forward");

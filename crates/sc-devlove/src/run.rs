@@ -82,7 +82,10 @@ pub async fn run(start: Start, mut next_signal: impl AsyncFnMut() -> Signal) -> 
     let names = Names::of(&start.settings);
     let minter = Arc::new(Minter::new(ca.clone(), covers(&names), Uncovered::Fallback).map_err(RunError::Mint)?);
     let tls = sc_tls::server_config(minter.clone(), sc_tls::H2_AND_HTTP11).map_err(RunError::Tls)?;
-    let page = StartPage { proxy: bound.proxy_text(), project: words::project(&start.places.folder) };
+    let page = StartPage {
+        proxy: bound.proxy_text(),
+        project: words::project(&start.places.folder),
+    };
     let network = Rc::new(LittleNetwork::new(names, bound.guard(&start.settings), page));
     let side_tasks = side_tasks(&diary);
     let sites = compile_sites(&start, &start.settings, &side_tasks)?;
@@ -97,18 +100,31 @@ pub async fn run(start: Start, mut next_signal: impl AsyncFnMut() -> Signal) -> 
     for (listener, kind) in bound.into_listeners() {
         server.listen(listener, kind);
     }
-    serve_control(&server, control, Control {
-        instance: instance.clone(),
-        ca_not_after: ca.not_after(),
-        settings: settings.clone(),
-        network: network.clone(),
-        diary: diary.clone(),
-        reload,
-    });
+    serve_control(
+        &server,
+        control,
+        Control {
+            instance: instance.clone(),
+            ca_not_after: ca.not_after(),
+            settings: settings.clone(),
+            network: network.clone(),
+            diary: diary.clone(),
+            reload,
+        },
+    );
     instance.write(&start.places.scratch).map_err(RunError::Instance)?;
     start.voice.ready(&block);
 
-    let live = Live { start: &start, settings, network: network.clone(), minter, server: server.clone(), diary, side_tasks, guard_addresses };
+    let live = Live {
+        start: &start,
+        settings,
+        network: network.clone(),
+        minter,
+        server: server.clone(),
+        diary,
+        side_tasks,
+        guard_addresses,
+    };
     live.until_stopped(&mut next_signal, &mut asked_to_reload).await;
 
     server.stop(STOP_TIME).await;
@@ -157,7 +173,9 @@ impl Live<'_> {
         match Watch::on(self.start.found.watched(), &self.start.found.folder) {
             Ok(watch) => Some(watch),
             Err(error) => {
-                self.diary.event(Event::WatchFailed { error: error.to_string() });
+                self.diary.event(Event::WatchFailed {
+                    error: error.to_string(),
+                });
                 None
             }
         }
@@ -168,8 +186,12 @@ impl Live<'_> {
         let verdict = (self.start.reread)().and_then(|settings| self.apply(settings));
         match &verdict {
             Ok(changes) if changes.is_empty() => {}
-            Ok(changes) => self.diary.event(Event::Reloaded { changes: changes.clone() }),
-            Err(mistakes) => self.diary.event(Event::ReloadRefused { mistakes: mistakes.clone() }),
+            Ok(changes) => self.diary.event(Event::Reloaded {
+                changes: changes.clone(),
+            }),
+            Err(mistakes) => self.diary.event(Event::ReloadRefused {
+                mistakes: mistakes.clone(),
+            }),
         }
         verdict
     }
@@ -181,7 +203,9 @@ impl Live<'_> {
         }
         let sites = compile_sites(self.start, &settings, &self.side_tasks).map_err(|error| vec![error.to_string()])?;
         for setting in words::needs_restart(&self.settings.borrow(), &settings) {
-            self.diary.event(Event::RestartNeeded { setting: setting.to_owned() });
+            self.diary.event(Event::RestartNeeded {
+                setting: setting.to_owned(),
+            });
         }
         let names = Names::of(&settings);
         self.minter.set_covers(covers(&names));
@@ -195,7 +219,10 @@ impl Live<'_> {
     fn renew_ca(&self) {
         match open_ca(self.start, &self.diary) {
             Ok(ca) => self.minter.set_ca(ca),
-            Err(error) => self.diary.event(Event::Internal { place: "ca", fault: words::chain(&error) }),
+            Err(error) => self.diary.event(Event::Internal {
+                place: "ca",
+                fault: words::chain(&error),
+            }),
         }
     }
 }
@@ -216,14 +243,19 @@ fn open_ca(start: &Start, diary: &Diary) -> Result<Arc<Ca>, RunError> {
         Created::Existing => None,
     };
     if let Some(how) = how {
-        diary.event(Event::AuthorityMade { file: ca.pem_path().display().to_string(), how });
+        diary.event(Event::AuthorityMade {
+            file: ca.pem_path().display().to_string(),
+            how,
+        });
     }
     Ok(Arc::new(ca))
 }
 
 /// A proxy that others can reach must know its users, and must not be open to the Internet as well.
 fn refuse_open_proxy(settings: &Settings) -> Result<(), RunError> {
-    let Some(address) = settings.socks5.as_ref().filter(|address| !address.is_loopback()) else { return Ok(()) };
+    let Some(address) = settings.socks5.as_ref().filter(|address| !address.is_loopback()) else {
+        return Ok(());
+    };
     if settings.socks_users.is_empty() && settings.socks_allow.is_empty() {
         return Err(RunError::OpenProxy(address.to_string()));
     }
@@ -250,7 +282,10 @@ fn covers(names: &Names) -> impl Fn(&str) -> bool + Send + Sync + 'static {
 fn side_tasks(diary: &Rc<Diary>) -> Rc<Tasks> {
     let told = diary.clone();
     Rc::new(Tasks::new(move |panicked| {
-        told.event(Event::Internal { place: panicked.task, fault: format!("panic: {}", panicked.message) });
+        told.event(Event::Internal {
+            place: panicked.task,
+            fault: format!("panic: {}", panicked.message),
+        });
     }))
 }
 
@@ -266,7 +301,9 @@ fn compile_sites(start: &Start, settings: &Settings, tasks: &Rc<Tasks>) -> Resul
 
 fn instance(start: &Start, bound: &bind::Bound, ca: &Ca) -> Instance {
     let (pid, pid_started) = Instance::this_process();
-    let since = (start.clock)().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = (start.clock)()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     Instance {
         pid,
         pid_started,
@@ -279,7 +316,12 @@ fn instance(start: &Start, bound: &bind::Bound, ca: &Ca) -> Instance {
         ca_pem: PathBuf::from(ca.pem_path()),
         ca_spki: ca.spki_sha256_base64().to_owned(),
         control: start.places.control.clone(),
-        names: start.settings.domains.iter().map(|domain| domain.name.to_string()).collect(),
+        names: start
+            .settings
+            .domains
+            .iter()
+            .map(|domain| domain.name.to_string())
+            .collect(),
         started_unix: since.as_secs(),
     }
 }

@@ -28,7 +28,10 @@ impl StartPage {
         if exchange.method != Method::GET && exchange.method != Method::HEAD {
             let page = Page::new(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are possible here");
             let mut answer = page.answer(Form::wanted(&exchange.headers));
-            answer.head.headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            answer
+                .head
+                .headers
+                .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             return answer;
         }
         match exchange.path() {
@@ -42,7 +45,11 @@ impl StartPage {
 
     fn start(&self, names: &Names, ledger: &Ledger) -> Page {
         let site = |name: &sc_config::NamePattern| {
-            let host = if name.is_wildcard() { format!("www.{}", name.name()) } else { name.name().to_owned() };
+            let host = if name.is_wildcard() {
+                format!("www.{}", name.name())
+            } else {
+                name.name().to_owned()
+            };
             (format!("https://{host}/"), name.to_string())
         };
         let ports = names.ports.iter().map(|((name, transport, port), to)| {
@@ -50,7 +57,9 @@ impl StartPage {
             (format!("{word} {name}:{port}"), to.to_string())
         });
         let mut page = Page::new(StatusCode::OK, format!("The little network of {}", self.project))
-            .paragraph("These names open here, in a browser that was started with `sc-tool chrome` or `sc-tool firefox`.")
+            .paragraph(
+                "These names open here, in a browser that was started with `sc-tool chrome` or `sc-tool firefox`.",
+            )
             .links(names.sites.iter().map(site).collect())
             .facts(ports.collect())
             .heading("Other names")
@@ -58,17 +67,27 @@ impl StartPage {
         let pages = ledger.by_pages();
         page = match pages.is_empty() {
             true => page.paragraph("Nothing was refused so far."),
-            false => page.heading("Refused so far").facts(pages.into_iter().map(fact).collect()),
+            false => page
+                .heading("Refused so far")
+                .facts(pages.into_iter().map(fact).collect()),
         };
         let browser = ledger.by_browser();
         if !browser.is_empty() {
-            page = page.heading("The browser's own calls, refused").facts(browser.into_iter().map(fact).collect());
+            page = page
+                .heading("The browser's own calls, refused")
+                .facts(browser.into_iter().map(fact).collect());
         }
         page.heading("For other programs")
             .facts(vec![
                 ("SOCKS5, SOCKS4a, HTTP proxy".to_owned(), format!("`{}`", self.proxy)),
-                ("proxy auto-configuration".to_owned(), format!("`http://{}/proxy.pac`", self.proxy)),
-                ("a shell command".to_owned(), "`sc-tool run -- curl https://…/`".to_owned()),
+                (
+                    "proxy auto-configuration".to_owned(),
+                    format!("`http://{}/proxy.pac`", self.proxy),
+                ),
+                (
+                    "a shell command".to_owned(),
+                    "`sc-tool run -- curl https://…/`".to_owned(),
+                ),
             ])
             .foot("shimmercat devlove")
     }
@@ -82,14 +101,19 @@ impl StartPage {
             .kind("refused")
             .paragraph(format!("The little network refused it: {refusal}."));
         if let Some(nearest) = nearest {
-            page = page.heading("Did you mean").links(vec![(format!("https://{nearest}/"), nearest)]);
+            page = page
+                .heading("Did you mean")
+                .links(vec![(format!("https://{nearest}/"), nearest)]);
         }
         page = page.heading("To reach it").list(vec![
             format!("Add `{host}` to the domains of `devlove.yaml`, or"),
             format!("start `shimmercat devlove -w {host}` to let this name through to the Internet."),
         ]);
-        page.foot(format!("Written by shimmercat; all that was refused is listed at http://{}/", self.proxy))
-            .answer(Form::wanted(&exchange.headers))
+        page.foot(format!(
+            "Written by shimmercat; all that was refused is listed at http://{}/",
+            self.proxy
+        ))
+        .answer(Form::wanted(&exchange.headers))
     }
 
     fn pac(&self, exchange: &Exchange, names: &Names) -> Answer {
@@ -97,9 +121,13 @@ impl StartPage {
         let tag = format!("\"{:x}\"", fingerprint(&text));
         let mut head = Head::new(StatusCode::OK);
         head.headers.insert(header::CONTENT_TYPE, PAC_TYPE);
-        head.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        head.headers
+            .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         if let Ok(tag) = HeaderValue::from_str(&tag) {
-            let is_known = exchange.headers.get(header::IF_NONE_MATCH).is_some_and(|known| known == tag);
+            let is_known = exchange
+                .headers
+                .get(header::IF_NONE_MATCH)
+                .is_some_and(|known| known == tag);
             head.headers.insert(header::ETAG, tag);
             if is_known {
                 head.status = StatusCode::NOT_MODIFIED;
@@ -111,10 +139,20 @@ impl StartPage {
 
     /// The PAC file: configured names through the proxy, everything else as ever.
     fn pac_text(&self, names: &Names) -> String {
-        let mut exact: Vec<_> = names.sites.iter().filter(|n| !n.is_wildcard()).map(|n| n.name().to_owned()).collect();
+        let mut exact: Vec<_> = names
+            .sites
+            .iter()
+            .filter(|n| !n.is_wildcard())
+            .map(|n| n.name().to_owned())
+            .collect();
         exact.extend(names.ports.keys().map(|(name, _, _)| name.clone()));
         exact.dedup();
-        let below = names.sites.iter().filter(|n| n.is_wildcard()).map(|n| format!(".{}", n.name())).collect::<Vec<_>>();
+        let below = names
+            .sites
+            .iter()
+            .filter(|n| n.is_wildcard())
+            .map(|n| format!(".{}", n.name()))
+            .collect::<Vec<_>>();
         sc_config::pac::text(&self.proxy, &exact, &below)
     }
 }
@@ -122,21 +160,30 @@ impl StartPage {
 fn forwarding(names: &Names) -> String {
     match &names.forward {
         sc_config::Forward::No => {
-            "Nothing leaves this machine. `shimmercat devlove -w` lets other names through, `-w HOST,…` only some.".to_owned()
+            "Nothing leaves this machine. `shimmercat devlove -w` lets other names through, `-w HOST,…` only some."
+                .to_owned()
         }
         sc_config::Forward::All => "All other names are forwarded to the Internet (`-w`).".to_owned(),
         sc_config::Forward::Only(list) => {
             let names: Vec<_> = list.iter().map(|name| format!("`{name}`")).collect();
-            format!("Forwarded to the Internet: {}. Everything else is refused.", names.join(", "))
+            format!(
+                "Forwarded to the Internet: {}. Everything else is refused.",
+                names.join(", ")
+            )
         }
     }
 }
 
 fn fact(line: &Line) -> (String, String) {
-    (format!("`{}`", line.host), format!("{}: {}", plural(line.count, "time"), line.reason))
+    (
+        format!("`{}`", line.host),
+        format!("{}: {}", plural(line.count, "time"), line.reason),
+    )
 }
 
 /// FNV-1a: tells one PAC file from another, nothing more.
 fn fingerprint(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }

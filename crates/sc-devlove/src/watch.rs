@@ -24,17 +24,26 @@ impl Watch {
     /// Errors: the system's, e.g. when it has no more watches to give.
     pub(crate) fn on(files: Vec<PathBuf>, folder: &Path) -> Result<Self, notify::Error> {
         let (sender, changes) = mpsc::channel(1);
-        let names: Vec<_> = files.iter().filter_map(|file| file.file_name().map(ToOwned::to_owned)).collect();
+        let names: Vec<_> = files
+            .iter()
+            .filter_map(|file| file.file_name().map(ToOwned::to_owned))
+            .collect();
         let tell = move |event: Result<notify::Event, notify::Error>| {
             // A full channel means that a change is already on its way.
-            let concerns = |path: &PathBuf| path.file_name().is_some_and(|name| names.iter().any(|known| known == name));
+            let concerns = |path: &PathBuf| {
+                path.file_name()
+                    .is_some_and(|name| names.iter().any(|known| known == name))
+            };
             if event.is_ok_and(|event| !event.kind.is_access() && event.paths.iter().any(concerns)) {
                 let _ = sender.try_send(());
             }
         };
         let mut watcher = notify::recommended_watcher(tell)?;
         watcher.watch(folder, RecursiveMode::NonRecursive)?;
-        Ok(Watch { _watcher: watcher, changes })
+        Ok(Watch {
+            _watcher: watcher,
+            changes,
+        })
     }
 
     /// Waits for a change, and then until the files have been quiet for a moment.
@@ -45,6 +54,9 @@ impl Watch {
         if self.changes.recv().await.is_none() {
             return std::future::pending().await;
         }
-        while tokio::time::timeout(SETTLE, self.changes.recv()).await.is_ok_and(|change| change.is_some()) {}
+        while tokio::time::timeout(SETTLE, self.changes.recv())
+            .await
+            .is_ok_and(|change| change.is_some())
+        {}
     }
 }

@@ -16,7 +16,9 @@ const PROBE_TIME: Duration = Duration::from_millis(200);
 
 /// What the project is called: the name of its folder.
 pub(crate) fn project(folder: &Path) -> String {
-    folder.file_name().map_or_else(|| "/".to_owned(), |name| name.to_string_lossy().into_owned())
+    folder
+        .file_name()
+        .map_or_else(|| "/".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 /// An error and its causes in one line.
@@ -54,7 +56,13 @@ pub(crate) async fn probe(settings: &Settings) -> Vec<bool> {
 pub(crate) fn ready(start: &Start, bound: &Bound, waiting: &[bool]) -> Vec<String> {
     let settings = &start.settings;
     let mut block = vec![format!("shimmercat devlove {} - {}", start.version, origin(start))];
-    let width = settings.domains.iter().map(|domain| url(domain).len()).max().unwrap_or(0).min(40);
+    let width = settings
+        .domains
+        .iter()
+        .map(|domain| url(domain).len())
+        .max()
+        .unwrap_or(0)
+        .min(40);
     for (domain, is_waiting) in settings.domains.iter().zip(waiting) {
         let note = if *is_waiting { "  (not up yet)" } else { "" };
         for (name, leads_to) in rows(domain, &start.places.folder) {
@@ -62,7 +70,10 @@ pub(crate) fn ready(start: &Start, bound: &Bound, waiting: &[bool]) -> Vec<Strin
         }
     }
     block.push(format!("  https    {}", bound.https_texts().join(", ")));
-    block.push(format!("  network  {} (SOCKS5, SOCKS4a, HTTP, PAC)", bound.proxy_text()));
+    block.push(format!(
+        "  network  {} (SOCKS5, SOCKS4a, HTTP, PAC)",
+        bound.proxy_text()
+    ));
     block.push(format!("  Internet {}", forwarding(&settings.forward)));
     if let Some(line) = simulated(&settings.shape) {
         block.push(format!("  line     {line}"));
@@ -73,7 +84,10 @@ pub(crate) fn ready(start: &Start, bound: &Bound, waiting: &[bool]) -> Vec<Strin
     if start.found.path.is_none() {
         block.push("next: shimmercat init    (writes a devlove.yaml to go on from)".to_owned());
     }
-    let first = settings.domains.iter().find(|domain| domain.is_site() && !domain.name.is_wildcard());
+    let first = settings
+        .domains
+        .iter()
+        .find(|domain| domain.is_site() && !domain.name.is_wildcard());
     let first = first.map_or_else(String::new, |domain| format!(" {}/", url(domain)));
     block.push(format!("next: sc-tool chrome{first}    (stop: Ctrl-C)"));
     block
@@ -92,7 +106,9 @@ fn url(domain: &Domain) -> String {
 
 fn rows(domain: &Domain, folder: &Path) -> Vec<(String, String)> {
     let applications = || {
-        let list = domain.consultant().map(|c| c.connect_to.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let list = domain
+            .consultant()
+            .map(|c| c.connect_to.iter().map(ToString::to_string).collect::<Vec<_>>());
         list.map(|list| list.join(", "))
     };
     match &domain.kind {
@@ -106,7 +122,10 @@ fn rows(domain: &Domain, folder: &Path) -> Vec<(String, String)> {
             let row = |transport: &str, port: &u16, to: &sc_config::Address| {
                 (format!("{transport} {}:{port}", domain.name), format!("-> {to}"))
             };
-            tcp.iter().map(|(port, to)| row("tcp", port, to)).chain(udp.iter().map(|(port, to)| row("udp", port, to))).collect()
+            tcp.iter()
+                .map(|(port, to)| row("tcp", port, to))
+                .chain(udp.iter().map(|(port, to)| row("udp", port, to)))
+                .collect()
         }
     }
 }
@@ -133,7 +152,9 @@ fn forwarding(forward: &Forward) -> String {
 /// The simulated network, as it was understood.
 fn simulated(shape: &sc_config::Shape) -> Option<String> {
     let bandwidth = shape.bandwidth.map(|rate| format!("bandwidth {rate} bytes/second"));
-    let latency = shape.latency.map(|time| format!("latency {} seconds", time.as_secs_f64()));
+    let latency = shape
+        .latency
+        .map(|time| format!("latency {} seconds", time.as_secs_f64()));
     let parts: Vec<_> = bandwidth.into_iter().chain(latency).collect();
     (!parts.is_empty()).then(|| format!("speed throttle: {}", parts.join("; ")))
 }

@@ -32,7 +32,11 @@ use crate::udp;
 pub(crate) async fn serve(shared: Rc<Shared>, kind: Kind, serial: u64, mut conn: Connection) {
     let began = Instant::now();
     let client = conn.client.to_string();
-    shared.event(Event::ConnectionOpened { connection: serial, listener: kind.as_str(), client });
+    shared.event(Event::ConnectionOpened {
+        connection: serial,
+        listener: kind.as_str(),
+        client,
+    });
     if let Some(shaper) = &shared.shaper {
         conn.stream = shaper.apply(conn.stream);
     }
@@ -42,23 +46,41 @@ pub(crate) async fn serve(shared: Rc<Shared>, kind: Kind, serial: u64, mut conn:
         Kind::Proxy => Box::pin(proxy(&shared, serial, conn)).await,
     }
     let lived_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    shared.event(Event::ConnectionClosed { connection: serial, lived_ms });
+    shared.event(Event::ConnectionClosed {
+        connection: serial,
+        lived_ms,
+    });
 }
 
 /// TLS, then HTTP/1.1 or HTTP/2 as ALPN says. Both listeners end here.
 pub(crate) async fn tls(shared: &Rc<Shared>, serial: u64, entry: Entry, conn: Connection) {
     let around = around(serial, entry, &conn);
-    let Connection { stream, read_ahead, permit: _permit, .. } = conn;
+    let Connection {
+        stream,
+        read_ahead,
+        permit: _permit,
+        ..
+    } = conn;
     let rewound = Rewound::new(stream, read_ahead);
     let accepted = match sc_tls::accept(rewound, shared.tls.clone(), shared.policy.handshake_time).await {
         Ok(accepted) => accepted,
-        Err(HandshakeError { fault: HandshakeFault::Silent, .. }) => return,
+        Err(HandshakeError {
+            fault: HandshakeFault::Silent,
+            ..
+        }) => return,
         Err(error) => {
             let sni = error.sni.clone().unwrap_or_default();
-            return shared.event(Event::HandshakeFailed { connection: serial, sni, reason: chain(&error.fault) });
+            return shared.event(Event::HandshakeFailed {
+                connection: serial,
+                sni,
+                reason: chain(&error.fault),
+            });
         }
     };
-    let service = Rc::new(Exchanges { shared: shared.clone(), around });
+    let service = Rc::new(Exchanges {
+        shared: shared.clone(),
+        around,
+    });
     let limits = &shared.policy.limits;
     let fault = match accepted.alpn {
         Alpn::H2 => h2::serve(accepted.stream, service, limits, shared.drain.clone()).await,
@@ -80,10 +102,16 @@ async fn proxy(shared: &Rc<Shared>, serial: u64, mut conn: Connection) {
         }
         Ok(Dialect::Http) => http_proxy::serve(shared, serial, conn).await,
         Ok(Dialect::Garbage(byte)) => {
-            shared.event(Event::NotUnderstood { connection: serial, seen: format!("first byte 0x{byte:02x}") });
+            shared.event(Event::NotUnderstood {
+                connection: serial,
+                seen: format!("first byte 0x{byte:02x}"),
+            });
         }
         Err(DetectError::Closed) => {}
-        Err(error) => shared.event(Event::NotUnderstood { connection: serial, seen: chain(&error) }),
+        Err(error) => shared.event(Event::NotUnderstood {
+            connection: serial,
+            seen: chain(&error),
+        }),
     }
 }
 
@@ -95,7 +123,11 @@ fn may_enter(shared: &Shared, serial: u64, conn: &Connection) -> bool {
     };
     if !is_allowed {
         let reason = "its address is not in socks-allow".to_owned();
-        shared.event(Event::Unauthorised { connection: serial, client: conn.client.to_string(), reason });
+        shared.event(Event::Unauthorised {
+            connection: serial,
+            client: conn.client.to_string(),
+            reason,
+        });
     }
     is_allowed
 }
@@ -103,12 +135,21 @@ fn may_enter(shared: &Shared, serial: u64, conn: &Connection) -> bool {
 async fn socks(shared: &Rc<Shared>, serial: u64, mut conn: Connection) {
     let ask = match socks::handshake(&mut conn, &shared.policy.auth, shared.policy.greeting_time).await {
         Ok(ask) => ask,
+        // A client that went away in the middle, as one does that only looks whether the port answers.
+        Err(SocksError::Closed) => return,
         Err(error @ (SocksError::NotAdmitted(_) | SocksError::NoMethod)) => {
             let client = conn.client.to_string();
-            return shared.event(Event::Unauthorised { connection: serial, client, reason: error.to_string() });
+            return shared.event(Event::Unauthorised {
+                connection: serial,
+                client,
+                reason: error.to_string(),
+            });
         }
         Err(error) => {
-            return shared.event(Event::NotUnderstood { connection: serial, seen: chain(&error) });
+            return shared.event(Event::NotUnderstood {
+                connection: serial,
+                seen: chain(&error),
+            });
         }
     };
     match ask.command {
@@ -122,7 +163,11 @@ async fn socks(shared: &Rc<Shared>, serial: u64, mut conn: Connection) {
 }
 
 async fn connect(shared: &Rc<Shared>, serial: u64, mut conn: Connection, ask: Ask) {
-    let entry = if ask.version == Version::V5 { Entry::Socks5 } else { Entry::Socks4 };
+    let entry = if ask.version == Version::V5 {
+        Entry::Socks5
+    } else {
+        Entry::Socks4
+    };
     let mut upstream = None;
     let outcome = match open(shared, serial, &ask.target).await {
         Ok(opened) => {
@@ -202,27 +247,53 @@ pub(crate) fn refuse(shared: &Shared, serial: u64, target: &Target, refusal: &Re
 }
 
 /// What follows once the client was told yes.
-pub(crate) async fn go_on(shared: &Rc<Shared>, serial: u64, entry: Entry, conn: Connection, target: &Target, opened: Opened) {
+pub(crate) async fn go_on(
+    shared: &Rc<Shared>,
+    serial: u64,
+    entry: Entry,
+    conn: Connection,
+    target: &Target,
+    opened: Opened,
+) {
     match opened {
         Opened::Site => {
             entered(shared, serial, entry, &target.to_string());
             tls(shared, serial, entry, conn).await;
         }
         Opened::Redirect => {
-            let service = Rc::new(Redirects { shared: shared.clone(), around: around(serial, entry, &conn) });
-            let Connection { stream, read_ahead, permit: _permit, .. } = conn;
+            let service = Rc::new(Redirects {
+                shared: shared.clone(),
+                around: around(serial, entry, &conn),
+            });
+            let Connection {
+                stream,
+                read_ahead,
+                permit: _permit,
+                ..
+            } = conn;
             let fault = plain_h1(Rewound::new(stream, read_ahead), Scheme::Http, service, shared).await;
             report(shared, serial, fault);
         }
-        Opened::Upstream(dialled) => relay_to(shared, serial, conn, target, dialled.stream, dialled.addr.to_string()).await,
+        Opened::Upstream(dialled) => {
+            relay_to(shared, serial, conn, target, dialled.stream, dialled.addr.to_string()).await
+        }
     }
 }
 
 async fn relay_to(shared: &Shared, serial: u64, conn: Connection, target: &Target, upstream: Stream, address: String) {
-    let ended = shared.drain.run_until_cancelled(relay::relay(conn, upstream, &shared.policy.relay)).await;
+    let ended = shared
+        .drain
+        .run_until_cancelled(relay::relay(conn, upstream, &shared.policy.relay))
+        .await;
     let (sent_bytes, received_bytes) = ended.map_or((0, 0), |relayed| (relayed.sent_bytes, relayed.received_bytes));
     let target = target.to_string();
-    shared.event(Event::Relayed { connection: serial, target, upstream: address, sent_bytes, received_bytes });
+    shared.event(Event::Relayed {
+        connection: serial,
+        target,
+        upstream: address,
+        sent_bytes,
+        received_bytes,
+    });
 }
 
 /// Serves the control socket of a mode.
@@ -237,7 +308,11 @@ pub(crate) async fn control(
             (self.0)(exchange).await
         }
     }
-    let Connection { stream, permit: _permit, .. } = conn;
+    let Connection {
+        stream,
+        permit: _permit,
+        ..
+    } = conn;
     let fault = plain_h1(stream, Scheme::Http, Rc::new(Control(handler)), &shared).await;
     report(&shared, 0, fault);
 }
@@ -248,7 +323,15 @@ where
     IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
     S: Service,
 {
-    let served = h1::serve(io, bytes::BytesMut::new(), scheme, service, &shared.policy.limits, shared.drain.clone()).await;
+    let served = h1::serve(
+        io,
+        bytes::BytesMut::new(),
+        scheme,
+        service,
+        &shared.policy.limits,
+        shared.drain.clone(),
+    )
+    .await;
     match served {
         h1::Served::Closed(fault) => fault,
         h1::Served::Handover { .. } => None,
@@ -256,19 +339,34 @@ where
 }
 
 pub(crate) fn around(serial: u64, entry: Entry, conn: &Connection) -> Rc<Around> {
-    Rc::new(Around { connection: serial, client: conn.client.clone(), local: conn.local.clone(), entry })
+    Rc::new(Around {
+        connection: serial,
+        client: conn.client.clone(),
+        local: conn.local.clone(),
+        entry,
+    })
 }
 
 pub(crate) fn entered(shared: &Shared, serial: u64, entry: Entry, target: &str) {
-    shared.event(Event::Entered { connection: serial, dialect: entry.as_str(), target: target.to_owned() });
+    shared.event(Event::Entered {
+        connection: serial,
+        dialect: entry.as_str(),
+        target: target.to_owned(),
+    });
 }
 
 /// Logs how a connection's protocol ended, where that is worth a line.
 pub(crate) fn report(shared: &Shared, serial: u64, fault: Option<Fault>) {
     let Some(fault) = fault else { return };
     if fault.kind().treatment().is_error {
-        shared.event(Event::Internal { place: "connection", fault: fault.chain() });
+        shared.event(Event::Internal {
+            place: "connection",
+            fault: fault.chain(),
+        });
     } else if fault.kind() != sc_http::Kind::DownstreamClosed {
-        shared.event(Event::BadClient { connection: serial, fault: fault.chain() });
+        shared.event(Event::BadClient {
+            connection: serial,
+            fault: fault.chain(),
+        });
     }
 }

@@ -36,7 +36,10 @@ impl Exchanges {
         let is_inside = self.around.entry.is_inside();
         match sites.find(exchange.authority.host()) {
             Some(site) if is_inside || !site.is_network_only() => {
-                let around = sc_site::Around { client: self.around.client.clone(), local: self.around.local.clone() };
+                let around = sc_site::Around {
+                    client: self.around.client.clone(),
+                    local: self.around.local.clone(),
+                };
                 site.answer(exchange, &around, &notes).await
             }
             _ => sites.unknown_name(&exchange, is_inside),
@@ -71,14 +74,23 @@ pub(crate) fn to_https(shared: &Shared, exchange: &Exchange) -> Answer {
 
 /// Begins the record of an exchange.
 pub(crate) fn begin(shared: &Shared, around: &Rc<Around>, exchange: &Exchange, notes: &Rc<Notes>) -> RecordGuard {
-    RecordGuard::begin(shared.journal.clone(), around.clone(), exchange, notes.clone(), shared.now())
+    RecordGuard::begin(
+        shared.journal.clone(),
+        around.clone(),
+        exchange,
+        notes.clone(),
+        shared.now(),
+    )
 }
 
 /// What came of answering; a panic ends this exchange only, and is logged as the fault of ours that it is.
 pub(crate) fn contained(shared: &Shared, answered: std::thread::Result<Answer>) -> Answer {
     answered.unwrap_or_else(|panic| {
         let fault = format!("panic: {}", words_of(&*panic));
-        shared.event(Event::Internal { place: "exchange", fault });
+        shared.event(Event::Internal {
+            place: "exchange",
+            fault,
+        });
         faults::plain(StatusCode::INTERNAL_SERVER_ERROR).answer(Form::Text)
     })
 }

@@ -27,17 +27,40 @@ use crate::server::Shared;
 /// Serves one HTTP connection of the proxy port.
 pub(crate) async fn serve(shared: &Rc<Shared>, serial: u64, conn: Connection) {
     let around = connection::around(serial, Entry::HttpProxy, &conn);
-    let service = Rc::new(ProxyService { shared: shared.clone(), around, connected: RefCell::new(None) });
-    let Connection { stream, read_ahead, client, local, permit } = conn;
+    let service = Rc::new(ProxyService {
+        shared: shared.clone(),
+        around,
+        connected: RefCell::new(None),
+    });
+    let Connection {
+        stream,
+        read_ahead,
+        client,
+        local,
+        permit,
+    } = conn;
     let limits = &shared.policy.limits;
-    let served =
-        sc_http::h1::serve(stream, read_ahead, Scheme::Http, service.clone(), limits, shared.drain.clone()).await;
+    let served = sc_http::h1::serve(
+        stream,
+        read_ahead,
+        Scheme::Http,
+        service.clone(),
+        limits,
+        shared.drain.clone(),
+    )
+    .await;
     match served {
         sc_http::h1::Served::Closed(fault) => connection::report(shared, serial, fault),
         sc_http::h1::Served::Handover { io, read_ahead } => {
             let connected = service.connected.borrow_mut().take();
             if let Some((target, opened)) = connected {
-                let conn = Connection { stream: io, read_ahead, client, local, permit };
+                let conn = Connection {
+                    stream: io,
+                    read_ahead,
+                    client,
+                    local,
+                    permit,
+                };
                 connection::go_on(shared, serial, Entry::HttpProxy, conn, &target, opened).await;
             }
         }
@@ -54,7 +77,10 @@ impl Service for ProxyService {
     async fn answer(&self, exchange: Exchange) -> Answer {
         let notes = Rc::new(Notes::default());
         if exchange.form == Form::Authority {
-            return contained(&self.shared, AssertUnwindSafe(self.connect(exchange)).catch_unwind().await);
+            return contained(
+                &self.shared,
+                AssertUnwindSafe(self.connect(exchange)).catch_unwind().await,
+            );
         }
         let guard = begin(&self.shared, &self.around, &exchange, &notes);
         let answering = AssertUnwindSafe(self.plain(exchange)).catch_unwind();
@@ -70,16 +96,24 @@ impl ProxyService {
             return answer;
         }
         let Some(target) = target_of(&exchange.authority, None) else {
-            return text(StatusCode::BAD_REQUEST, "CONNECT needs a name and a port, e.g. www.example.com:443\n");
+            return text(
+                StatusCode::BAD_REQUEST,
+                "CONNECT needs a name and a port, e.g. www.example.com:443\n",
+            );
         };
         match connection::open(&self.shared, self.around.connection, &target).await {
             Ok(opened) => {
                 *self.connected.borrow_mut() = Some((target, opened));
-                Answer { head: Head::new(StatusCode::OK), payload: Payload::Handover, guard: None }
+                Answer {
+                    head: Head::new(StatusCode::OK),
+                    payload: Payload::Handover,
+                    guard: None,
+                }
             }
-            Err(refusal) => {
-                text(status_of(&refusal), &format!("shimmercat: `{target}` was refused: {refusal}\n"))
-            }
+            Err(refusal) => text(
+                status_of(&refusal),
+                &format!("shimmercat: `{target}` was refused: {refusal}\n"),
+            ),
         }
     }
 
@@ -137,12 +171,19 @@ impl ProxyService {
             body: exchange.body,
         };
         let limits = ClientLimits::default();
-        match H1::new(stream).send(outgoing, &exchange.interim, &limits, Box::new(drop)).await {
+        match H1::new(stream)
+            .send(outgoing, &exchange.interim, &limits, Box::new(drop))
+            .await
+        {
             Ok(Incoming::Response { mut head, body }) => {
                 hop::strip(&mut head.headers);
                 Answer::new(head, body)
             }
-            Ok(Incoming::Upgraded { head, io }) => Answer { head, payload: Payload::Tunnel(io), guard: None },
+            Ok(Incoming::Upgraded { head, io }) => Answer {
+                head,
+                payload: Payload::Tunnel(io),
+                guard: None,
+            },
             Err(error) => {
                 let status = error.fault.kind().treatment().status;
                 text(status, &format!("shimmercat: {}\n", error.fault.chain()))
@@ -156,9 +197,20 @@ impl ProxyService {
             return None;
         }
         let client = self.around.client.to_string();
-        let reason = if given.is_some() { "wrong user name or password" } else { "no credentials" };
-        self.shared.event(Event::Unauthorised { connection: self.around.connection, client, reason: reason.to_owned() });
-        let mut answer = text(StatusCode::PROXY_AUTHENTICATION_REQUIRED, "shimmercat: this proxy asks for credentials\n");
+        let reason = if given.is_some() {
+            "wrong user name or password"
+        } else {
+            "no credentials"
+        };
+        self.shared.event(Event::Unauthorised {
+            connection: self.around.connection,
+            client,
+            reason: reason.to_owned(),
+        });
+        let mut answer = text(
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            "shimmercat: this proxy asks for credentials\n",
+        );
         let realm = HeaderValue::from_static("Basic realm=\"shimmercat\", charset=\"UTF-8\"");
         answer.head.headers.insert(header::PROXY_AUTHENTICATE, realm);
         Some(answer)
@@ -175,7 +227,10 @@ fn is_authorised(auth: &Auth, given: Option<&HeaderValue>) -> bool {
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"))
         .and_then(|(_, text)| base64::engine::general_purpose::STANDARD.decode(text.trim()).ok())
         .and_then(|bytes| String::from_utf8(bytes).ok());
-    decoded.as_deref().and_then(|pair| pair.split_once(':')).is_some_and(|(user, password)| auth.admits(user.as_bytes(), password.as_bytes()))
+    decoded
+        .as_deref()
+        .and_then(|pair| pair.split_once(':'))
+        .is_some_and(|(user, password)| auth.admits(user.as_bytes(), password.as_bytes()))
 }
 
 /// Whether the authority is one of the names under which the port's own pages may be read.
@@ -207,8 +262,11 @@ fn status_of(refusal: &Refusal) -> StatusCode {
 
 fn text(status: StatusCode, words: &str) -> Answer {
     let mut head = Head::new(status);
-    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    head.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    head.headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    head.headers
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Answer::new(head, Body::full(words.to_owned()))
 }
-

@@ -4,7 +4,6 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::event::{Event, RECORD};
 use crate::record::Record;
@@ -27,7 +26,13 @@ pub fn event_line(event: &Event, at: SystemTime) -> String {
 
 /// A record as one JSON object on one line, without the line end.
 pub fn record_line(record: &Record) -> String {
-    line(record.at, &RECORD.label(), RECORD.name, RECORD.severity.as_str(), record.fields())
+    line(
+        record.at,
+        &RECORD.label(),
+        RECORD.name,
+        RECORD.severity.as_str(),
+        record.fields(),
+    )
 }
 
 fn line(at: SystemTime, code: &str, name: &str, severity: &str, fields: Map<String, Value>) -> String {
@@ -40,8 +45,24 @@ fn line(at: SystemTime, code: &str, name: &str, severity: &str, fields: Map<Stri
     Value::Object(map).to_string()
 }
 
-/// A point in time as RFC 3339 text in UTC, e.g. `2026-11-22T11:02:58.123Z`.
+/// A point in time as RFC 3339 text in UTC, always with milliseconds, e.g. `2026-11-22T11:02:58.120Z`.
 pub fn rfc3339(at: SystemTime) -> String {
-    let millis = OffsetDateTime::from(at).replace_millisecond(OffsetDateTime::from(at).millisecond());
-    millis.ok().and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
+    let at = OffsetDateTime::from(at);
+    let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
+    let (hour, minute, second, milli) = (at.hour(), at.minute(), at.second(), at.millisecond());
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn times_have_one_width() {
+        let at = |millis| rfc3339(SystemTime::UNIX_EPOCH + Duration::from_millis(millis));
+        assert_eq!(at(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(at(1_795_345_378_120), "2026-11-22T11:02:58.120Z");
+    }
 }

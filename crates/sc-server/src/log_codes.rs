@@ -53,7 +53,11 @@ impl Default for LogCodes {
 }
 
 fn of(want: impl Fn(&Code) -> bool) -> BTreeSet<u32> {
-    CATALOGUE.iter().filter(|code| want(code)).map(|code| code.number).collect()
+    CATALOGUE
+        .iter()
+        .filter(|code| want(code))
+        .map(|code| code.number)
+        .collect()
 }
 
 struct Reader<'t> {
@@ -72,7 +76,11 @@ impl<'t> Reader<'t> {
 
     fn error(&self, what: impl Into<String>) -> ExpressionError {
         let at = self.text.get(..self.at).map_or(0, |before| before.chars().count()) + 1;
-        ExpressionError { text: self.text.to_owned(), at, what: what.into() }
+        ExpressionError {
+            text: self.text.to_owned(),
+            at,
+            what: what.into(),
+        }
     }
 
     fn eat(&mut self, wanted: char) -> bool {
@@ -104,7 +112,11 @@ impl<'t> Reader<'t> {
         }
         if self.eat('(') {
             let set = self.expression(depth + 1)?;
-            return if self.eat(')') { Ok(set) } else { Err(self.error("expected `)`")) };
+            return if self.eat(')') {
+                Ok(set)
+            } else {
+                Err(self.error("expected `)`"))
+            };
         }
         let word: &str = self.rest();
         let end = word.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(word.len());
@@ -148,7 +160,15 @@ mod tests {
 
     #[test]
     fn mistakes_say_where() {
-        for (text, at) in [("", 1), ("all+", 5), ("all all", 5), ("al", 1), ("(all", 5), ("M99999", 1), ("all\\é", 5)] {
+        for (text, at) in [
+            ("", 1),
+            ("all+", 5),
+            ("all all", 5),
+            ("al", 1),
+            ("(all", 5),
+            ("M99999", 1),
+            ("all\\é", 5),
+        ] {
             assert_eq!(LogCodes::parse(text).unwrap_err().at, at, "{text}");
         }
         let deep = format!("{}all{}", "(".repeat(99), ")".repeat(99));

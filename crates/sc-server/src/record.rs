@@ -159,8 +159,19 @@ pub struct RecordGuard {
 
 impl RecordGuard {
     /// Begins the record of an exchange.
-    pub fn begin(journal: Rc<dyn Journal>, around: Rc<Around>, exchange: &Exchange, notes: Rc<Notes>, at: SystemTime) -> Self {
-        let url = format!("{}://{}{}", exchange.scheme.as_str(), exchange.authority, exchange.target);
+    pub fn begin(
+        journal: Rc<dyn Journal>,
+        around: Rc<Around>,
+        exchange: &Exchange,
+        notes: Rc<Notes>,
+        at: SystemTime,
+    ) -> Self {
+        let url = format!(
+            "{}://{}{}",
+            exchange.scheme.as_str(),
+            exchange.authority,
+            exchange.target
+        );
         RecordGuard {
             journal,
             around,

@@ -142,7 +142,10 @@ impl Server {
     ) -> Self {
         let told = journal.clone();
         let tasks = Tasks::new(move |panicked| {
-            told.event(Event::Internal { place: panicked.task, fault: format!("panic: {}", panicked.message) });
+            told.event(Event::Internal {
+                place: panicked.task,
+                fault: format!("panic: {}", panicked.message),
+            });
         });
         let gate = Gate::new(policy.connections);
         let shaper = policy.shape.map(|shape| Shaper::new(shape, tasks.spawner()));
@@ -163,25 +166,44 @@ impl Server {
     /// Begins to accept on a bound socket.
     pub fn listen(&self, listener: Listener, kind: Kind) {
         let shared = self.0.clone();
-        shared.event(Event::Listening { listener: kind.as_str(), address: listener.local().to_string() });
+        shared.event(Event::Listening {
+            listener: kind.as_str(),
+            address: listener.local().to_string(),
+        });
         let connections = self.0.clone();
         let on_connection = move |conn: Connection| {
             let shared = connections.clone();
             let serial = shared.next_serial();
-            connections.tasks.spawn(CONNECTION, connection::serve(shared, kind, serial, conn));
+            connections
+                .tasks
+                .spawn(CONNECTION, connection::serve(shared, kind, serial, conn));
         };
         self.0.tasks.spawn("accept", async move {
             let events = shared.clone();
             let on_event = move |event| events.event(accept_event(kind, &event));
-            let ended = accept::run(listener, shared.gate.clone(), shared.drain.clone(), on_event, on_connection).await;
+            let ended = accept::run(
+                listener,
+                shared.gate.clone(),
+                shared.drain.clone(),
+                on_event,
+                on_connection,
+            )
+            .await;
             if let Err(error) = ended {
-                shared.event(Event::ListenerFailed { listener: kind.as_str(), error: chain(&error) });
+                shared.event(Event::ListenerFailed {
+                    listener: kind.as_str(),
+                    error: chain(&error),
+                });
             }
         });
     }
 
     /// Serves plain HTTP on a bound socket with one handler: the control socket of a mode.
-    pub fn serve_control(&self, listener: Listener, handler: Rc<dyn Fn(sc_http::Exchange) -> LocalFuture<'static, sc_http::Answer>>) {
+    pub fn serve_control(
+        &self,
+        listener: Listener,
+        handler: Rc<dyn Fn(sc_http::Exchange) -> LocalFuture<'static, sc_http::Answer>>,
+    ) {
         let shared = self.0.clone();
         self.0.tasks.spawn("control", async move {
             let spawner = shared.clone();
@@ -192,7 +214,10 @@ impl Server {
             let gate = Gate::new(CONTROL_CONNECTIONS);
             let ended = accept::run(listener, gate, shared.drain.clone(), |_| {}, on_connection).await;
             if let Err(error) = ended {
-                shared.event(Event::ListenerFailed { listener: "control", error: chain(&error) });
+                shared.event(Event::ListenerFailed {
+                    listener: "control",
+                    error: chain(&error),
+                });
             }
         });
     }
@@ -204,7 +229,9 @@ impl Server {
 
     /// Accepts nothing new, lets open exchanges finish until the deadline, then ends what is left.
     pub async fn stop(&self, within: Duration) {
-        self.0.event(Event::Stopping { connections: self.0.open_connections() });
+        self.0.event(Event::Stopping {
+            connections: self.0.open_connections(),
+        });
         self.0.drain.cancel();
         let finished = tokio::time::timeout(within, self.0.tasks.wait()).await;
         if finished.is_err() {
@@ -217,11 +244,18 @@ impl Server {
 fn accept_event(kind: Kind, event: &accept::AcceptEvent) -> Event {
     let listener = kind.as_str();
     match event {
-        accept::AcceptEvent::Full { open } => {
-            Event::AcceptPaused { listener, error: format!("all {open} connections are in use") }
-        }
-        accept::AcceptEvent::Exhausted(error) => Event::AcceptPaused { listener, error: error.to_string() },
-        accept::AcceptEvent::Recovered { pauses } => Event::AcceptResumed { listener, pauses: u64::from(*pauses) },
+        accept::AcceptEvent::Full { open } => Event::AcceptPaused {
+            listener,
+            error: format!("all {open} connections are in use"),
+        },
+        accept::AcceptEvent::Exhausted(error) => Event::AcceptPaused {
+            listener,
+            error: error.to_string(),
+        },
+        accept::AcceptEvent::Recovered { pauses } => Event::AcceptResumed {
+            listener,
+            pauses: u64::from(*pauses),
+        },
     }
 }
 

@@ -27,7 +27,14 @@ pub(crate) async fn associate(shared: &Rc<Shared>, serial: u64, conn: Connection
         }
     };
     let association = sc_net::udp::associate(conn, &ask.target, &terms, route);
-    let Some(done) = shared.drain.run_until_cancelled(association).await else { return };
+    let Some(done) = shared.drain.run_until_cancelled(association).await else {
+        return;
+    };
     let dropped = done.fragments + done.foreign + done.malformed + done.refused + done.unresolved + done.unsent;
-    shared.event(Event::UdpAssociation { connection: serial, sent: done.sent, received: done.received, dropped });
+    shared.event(Event::UdpAssociation {
+        connection: serial,
+        sent: done.sent,
+        received: done.received,
+        dropped,
+    });
 }

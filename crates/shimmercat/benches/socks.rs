@@ -5,15 +5,19 @@
 //! `/proc`, which is the steadier figure on a shared machine. The server has core 0, the load and the target core 1.
 //! Nothing logs. Needs `microsocks`, `danted` and `taskset` (Debian: microsocks, dante-server, util-linux).
 
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints its table and may fail loudly")]
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench prints its table and may fail loudly"
+)]
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 5;
@@ -37,7 +41,10 @@ fn main() {
             row.push(server.measure());
         }
     }
-    println!("{:12} {:>12} {:>14} {:>12} {:>14}", "server", "connects/s", "CPU us/connect", "MB/s", "CPU ms/GB");
+    println!(
+        "{:12} {:>12} {:>14} {:>12} {:>14}",
+        "server", "connects/s", "CPU us/connect", "MB/s", "CPU ms/GB"
+    );
     for (server, row) in servers.iter().zip(&rows) {
         let of = |value: fn(&Sample) -> f64| median(row.iter().map(value).collect());
         println!(
@@ -79,11 +86,22 @@ impl Drop for Server {
 impl Server {
     fn start(name: &'static str, port: u16, program: &str, args: &[&str], folder: Option<&Path>) -> Self {
         let mut command = Command::new("taskset");
-        command.args(["-c", "0", program]).args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .args(["-c", "0", program])
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         if let Some(folder) = folder {
-            command.env("HOME", folder).env_remove("XDG_RUNTIME_DIR").env_remove("XDG_STATE_HOME").current_dir(folder);
+            command
+                .env("HOME", folder)
+                .env_remove("XDG_RUNTIME_DIR")
+                .env_remove("XDG_STATE_HOME")
+                .current_dir(folder);
         }
-        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {program}: {error}"));
+        let child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {program}: {error}"));
         let server = Server { name, port, child };
         let deadline = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
@@ -133,7 +151,9 @@ impl Server {
             .map(|stat| {
                 let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
                 let fields: Vec<_> = after_name.split_whitespace().collect();
-                (11..15).filter_map(|at| fields.get(at)?.parse::<u64>().ok()).sum::<u64>()
+                (11..15)
+                    .filter_map(|at| fields.get(at)?.parse::<u64>().ok())
+                    .sum::<u64>()
             })
             .sum();
         ticks as f64 * 10_000.0
@@ -144,10 +164,17 @@ fn tree(pid: u32) -> Vec<u32> {
     let mut all = vec![pid];
     let mut at = 0;
     while let Some(pid) = all.get(at).copied() {
-        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let tasks = fs::read_dir(format!("/proc/{pid}/task"))
+            .into_iter()
+            .flatten()
+            .flatten();
         for task in tasks {
             let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-            all.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+            all.extend(
+                children
+                    .split_whitespace()
+                    .filter_map(|child| child.parse::<u32>().ok()),
+            );
         }
         at += 1;
     }
@@ -155,23 +182,44 @@ fn tree(pid: u32) -> Vec<u32> {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 fn shimmercat(folder: &Path) -> Server {
-    let yaml = "shimmercat-devlove:\n  allow-private: [127.0.0.1]\n  domains:\n    www.example.com:\n      root-dir: .\n";
+    let yaml =
+        "shimmercat-devlove:\n  allow-private: [127.0.0.1]\n  domains:\n    www.example.com:\n      root-dir: .\n";
     fs::write(folder.join("devlove.yaml"), yaml).unwrap();
     let port = free_port();
     let program = env!("CARGO_BIN_EXE_shimmercat");
     let socks = port.to_string();
-    let args = ["devlove", "--listen", "0", "-5", &socks, "-w", "127.0.0.1", "--log-codes", "empty"];
+    let args = [
+        "devlove",
+        "--listen",
+        "0",
+        "-5",
+        &socks,
+        "-w",
+        "127.0.0.1",
+        "--log-codes",
+        "empty",
+    ];
     Server::start("shimmercat", port, program, &args, Some(folder))
 }
 
 fn microsocks() -> Server {
     let port = free_port();
     let text = port.to_string();
-    Server::start("microsocks", port, "microsocks", &["-q", "-i", "127.0.0.1", "-p", &text], None)
+    Server::start(
+        "microsocks",
+        port,
+        "microsocks",
+        &["-q", "-i", "127.0.0.1", "-p", &text],
+        None,
+    )
 }
 
 fn dante(folder: &Path) -> Server {

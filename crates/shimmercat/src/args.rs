@@ -43,7 +43,13 @@ pub(crate) enum Command {
 pub(crate) struct Place {
     /// Where devlove.yaml and the scratch folder are looked for; then each
     /// parent up to the repository's root
-    #[arg(short = 'C', long, value_name = "DIR", env = "SHIMMERCAT_WORKING_DIR", help_heading = "Where")]
+    #[arg(
+        short = 'C',
+        long,
+        value_name = "DIR",
+        env = "SHIMMERCAT_WORKING_DIR",
+        help_heading = "Where"
+    )]
     pub(crate) working_dir: Option<PathBuf>,
     /// Reads this file instead
     #[arg(long, value_name = "FILE", env = "SHIMMERCAT_CONFIG", help_heading = "Where")]
@@ -65,23 +71,42 @@ pub(crate) struct Place {
 /// that `sc-tool chrome` starts. Nothing else on the machine is changed, and
 /// without -w nothing leaves it.
 #[derive(Args, Debug)]
-#[command(after_long_help = "Example:\n  shimmercat devlove -w fonts.googleapis.com,fonts.gstatic.com\n  sc-tool chrome https://www.example.com/")]
+#[command(
+    after_long_help = "Example:\n  shimmercat devlove -w fonts.googleapis.com,fonts.gstatic.com\n  sc-tool chrome https://www.example.com/"
+)]
 pub(crate) struct Devlove {
     #[command(flatten)]
     pub(crate) place: Place,
     /// HTTPS port [default: 127.0.0.1:4043, or the next free one]
-    #[arg(long, value_name = "ADDR", env = "SHIMMERCAT_LISTEN", value_delimiter = ',', help_heading = "Network")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "SHIMMERCAT_LISTEN",
+        value_delimiter = ',',
+        help_heading = "Network"
+    )]
     pub(crate) listen: Vec<String>,
     /// Port of the little network: SOCKS5, HTTP proxy, PAC
     /// [default: 127.0.0.1:2006, or the next free one]
-    #[arg(short = '5', long = "socks-5", value_name = "ADDR", env = "SHIMMERCAT_SOCKS_5", help_heading = "Network")]
+    #[arg(
+        short = '5',
+        long = "socks-5",
+        value_name = "ADDR",
+        env = "SHIMMERCAT_SOCKS_5",
+        help_heading = "Network"
+    )]
     pub(crate) socks_5: Option<String>,
     /// Lets names that are not configured through to the Internet: all of
     /// them, or only those listed
     #[arg(short = 'w', value_name = "HOST,…", num_args = 0..=1, value_delimiter = ',', help_heading = "Network")]
     pub(crate) forward: Option<Vec<String>>,
     /// Simulates a slower line, e.g. 7Mbit/s
-    #[arg(long, value_name = "RATE", env = "SHIMMERCAT_SIM_BANDWIDTH", help_heading = "Network")]
+    #[arg(
+        long,
+        value_name = "RATE",
+        env = "SHIMMERCAT_SIM_BANDWIDTH",
+        help_heading = "Network"
+    )]
     pub(crate) sim_bandwidth: Option<String>,
     /// Simulates a longer round trip, e.g. 210ms
     #[arg(long, value_name = "TIME", env = "SHIMMERCAT_SIM_LATENCY", help_heading = "Network")]

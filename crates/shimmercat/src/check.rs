@@ -19,6 +19,8 @@ pub(crate) fn run(args: &Check) -> Result<(), Report> {
                 None => output::data("no devlove.yaml here; `shimmercat init` writes one"),
             }
         }
-        Err(mistakes) => Err(Report::mistakes(mistakes.iter().map(|d| sc_config::render(d, coloured)).collect())),
+        Err(mistakes) => Err(Report::mistakes(
+            mistakes.iter().map(|d| sc_config::render(d, coloured)).collect(),
+        )),
     }
 }

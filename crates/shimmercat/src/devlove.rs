@@ -79,17 +79,30 @@ fn reread(found: Found, flags: Flags) -> Box<dyn Fn() -> sc_devlove::Reread> {
     Box::new(move || {
         let render = |mistakes: Vec<Diagnostic>| mistakes.iter().map(|d| sc_config::render(d, false)).collect();
         // A run that began without a file looks whether somebody has written one since.
-        let found = if found.path.is_some() { found.clone() } else { sc_config::discover(&found.folder, None) };
-        settings::read(&found, &flags).map(|(settings, _)| settings).map_err(render)
+        let found = if found.path.is_some() {
+            found.clone()
+        } else {
+            sc_config::discover(&found.folder, None)
+        };
+        settings::read(&found, &flags)
+            .map(|(settings, _)| settings)
+            .map_err(render)
     })
 }
 
 fn mistaken(mistakes: &[Diagnostic], coloured: bool) -> Report {
-    Report::mistakes(mistakes.iter().map(|mistake| sc_config::render(mistake, coloured)).collect())
+    Report::mistakes(
+        mistakes
+            .iter()
+            .map(|mistake| sc_config::render(mistake, coloured))
+            .collect(),
+    )
 }
 
 fn log_codes(text: Option<&str>) -> Result<LogCodes, Report> {
-    let Some(text) = text else { return Ok(LogCodes::default()) };
+    let Some(text) = text else {
+        return Ok(LogCodes::default());
+    };
     LogCodes::parse(text).map_err(|error| {
         Report::new(Kind::Usage, format!("--log-codes: {error}"))
             .hint("sets are all, default, empty, connection; codes look like M40101; join with + and \\")

@@ -15,14 +15,19 @@ pub(crate) fn run(args: &Init) -> Result<(), Report> {
     }
     let path = args.working_dir.join(sc_config::discover::FILE_NAMES[0]);
     let shown = path.display();
-    let written = OpenOptions::new().write(true).create_new(true).open(&path).and_then(|mut file| file.write_all(text.as_bytes()));
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&path)
+        .and_then(|mut file| file.write_all(text.as_bytes()));
     match written {
         Ok(()) => {
             Report::say(&format!("wrote {shown}\nnext: shimmercat devlove"));
             Ok(())
         }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            Err(Report::new(Kind::Failed, format!("`{shown}` is there already")).hint("see what would be written with --print"))
+            Err(Report::new(Kind::Failed, format!("`{shown}` is there already"))
+                .hint("see what would be written with --print"))
         }
         Err(error) => Err(Report::new(Kind::Failed, format!("cannot write `{shown}`")).caused_by(&error)),
     }

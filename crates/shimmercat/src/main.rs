@@ -52,7 +52,11 @@ fn main() -> ExitCode {
 fn usage(told: &clap::Error) -> ExitCode {
     // Nobody is left to be told when the stream is gone.
     let _ = told.print();
-    if told.use_stderr() { ExitCode::from(Kind::Usage as u8) } else { ExitCode::SUCCESS }
+    if told.use_stderr() {
+        ExitCode::from(Kind::Usage as u8)
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 fn internet_is_not_here() -> Report {

@@ -29,12 +29,21 @@ pub(crate) struct Report {
 impl Report {
     /// A failure of a kind, in one line.
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Report { kind, message: message.into(), chain: Vec::new(), rendered: Vec::new(), hints: Vec::new() }
+        Report {
+            kind,
+            message: message.into(),
+            chain: Vec::new(),
+            rendered: Vec::new(),
+            hints: Vec::new(),
+        }
     }
 
     /// Mistakes of a configuration file, rendered already, each with its place.
     pub(crate) fn mistakes(rendered: Vec<String>) -> Self {
-        Report { rendered, ..Report::new(Kind::Configuration, String::new()) }
+        Report {
+            rendered,
+            ..Report::new(Kind::Configuration, String::new())
+        }
     }
 
     /// Adds an error and all its causes.
@@ -69,7 +78,11 @@ impl Report {
     /// Prints it on stderr and gives the exit code.
     pub(crate) fn print(&self) -> ExitCode {
         let mut out = std::io::stderr().lock();
-        let (red, plain) = if is_coloured(&out) { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+        let (red, plain) = if is_coloured(&out) {
+            ("\x1b[1;31m", "\x1b[0m")
+        } else {
+            ("", "")
+        };
         let mut text = self.rendered.join("\n");
         if !self.message.is_empty() {
             text.push_str(&format!("{red}error:{plain} {}\n", self.message));

@@ -27,7 +27,11 @@ pub(crate) fn working_dir(place: &Place) -> Result<PathBuf, Report> {
 
 /// Where the project keeps what is not committed.
 pub(crate) fn places(folder: &Path, place: &Place) -> Result<Places, Report> {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let variable = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let home = variable("HOME").ok_or_else(|| Report::new(Kind::Failed, "HOME is not set"))?;
     let homes = Homes {
         home,
@@ -65,12 +69,26 @@ impl Flags {
     ///
     /// Errors: the first value that cannot be read, with its option and what to try.
     pub(crate) fn of(args: &Devlove) -> Result<Self, Report> {
-        let listen: Vec<_> = args.listen.iter().map(|text| listening("--listen", text)).collect::<Result<_, _>>()?;
-        let bandwidth = args.sim_bandwidth.as_deref().map(|text| value("--sim-bandwidth", text, sc_config::units::bandwidth(text)));
-        let latency = args.sim_latency.as_deref().map(|text| value("--sim-latency", text, sc_config::units::latency(text)));
+        let listen: Vec<_> = args
+            .listen
+            .iter()
+            .map(|text| listening("--listen", text))
+            .collect::<Result<_, _>>()?;
+        let bandwidth = args
+            .sim_bandwidth
+            .as_deref()
+            .map(|text| value("--sim-bandwidth", text, sc_config::units::bandwidth(text)));
+        let latency = args
+            .sim_latency
+            .as_deref()
+            .map(|text| value("--sim-latency", text, sc_config::units::latency(text)));
         Ok(Flags {
             listen: Some(listen).filter(|list| !list.is_empty()),
-            socks5: args.socks_5.as_deref().map(|text| listening("--socks-5", text)).transpose()?,
+            socks5: args
+                .socks_5
+                .as_deref()
+                .map(|text| listening("--socks-5", text))
+                .transpose()?,
             forward: args.forward.as_deref().map(forward).transpose()?,
             bandwidth: bandwidth.transpose()?,
             latency: latency.transpose()?,
@@ -107,9 +125,8 @@ fn value<T, E: std::fmt::Display>(option: &str, text: &str, parsed: Result<T, E>
 
 fn listening(option: &str, text: &str) -> Result<Address, Report> {
     let parsed = text.parse::<Address>().and_then(Address::for_listening);
-    let parsed = parsed.map_err(|error| {
-        Report::new(Kind::Usage, format!("{option} {text}: {error}")).hint(error.hint())
-    })?;
+    let parsed =
+        parsed.map_err(|error| Report::new(Kind::Usage, format!("{option} {text}: {error}")).hint(error.hint()))?;
     match parsed {
         Address::SocketName(name) => activated(option, &name),
         other => Ok(other),
@@ -123,8 +140,11 @@ fn activated(option: &str, name: &str) -> Result<Address, Report> {
     let at = names.split(':').position(|known| known == name).filter(|_| is_ours);
     match at.and_then(|at| i32::try_from(at + FIRST_ACTIVATED).ok()) {
         Some(number) => Ok(Address::Fd(number)),
-        None => Err(Report::new(Kind::Usage, format!("{option}: no socket named `{name}` was passed to this process"))
-            .hint("a service manager passes sockets by LISTEN_FDS, LISTEN_FDNAMES and LISTEN_PID")),
+        None => Err(Report::new(
+            Kind::Usage,
+            format!("{option}: no socket named `{name}` was passed to this process"),
+        )
+        .hint("a service manager passes sockets by LISTEN_FDS, LISTEN_FDNAMES and LISTEN_PID")),
     }
 }
 

@@ -50,30 +50,63 @@ fn summary(status: &Value) -> Vec<String> {
         format!("  network  {}", text("proxy")),
     ];
     for site in status["sites"].as_array().into_iter().flatten() {
-        let to: Vec<_> = site["root_dir"].as_str().map(str::to_owned).into_iter().chain(texts(&site["connect_to"])).collect();
-        lines.push(format!("  site     {} -> {}", site["url"].as_str().unwrap_or("-"), to.join(", then ")));
+        let to: Vec<_> = site["root_dir"]
+            .as_str()
+            .map(str::to_owned)
+            .into_iter()
+            .chain(texts(&site["connect_to"]))
+            .collect();
+        lines.push(format!(
+            "  site     {} -> {}",
+            site["url"].as_str().unwrap_or("-"),
+            to.join(", then ")
+        ));
     }
     for port in status["ports"].as_array().into_iter().flatten() {
         let word = |name: &str| port[name].as_str().unwrap_or("-");
-        lines.push(format!("  {}      {}:{} -> {}", word("transport"), word("name"), port["port"], word("to")));
+        lines.push(format!(
+            "  {}      {}:{} -> {}",
+            word("transport"),
+            word("name"),
+            port["port"],
+            word("to")
+        ));
     }
-    lines.push(format!("  served   {} exchanges, {} internal errors", status["exchanges"], status["errors"]));
+    lines.push(format!(
+        "  served   {} exchanges, {} internal errors",
+        status["exchanges"], status["errors"]
+    ));
     for line in status["refused"]["pages"].as_array().into_iter().flatten() {
-        lines.push(format!("  refused  {} x{}", line["host"].as_str().unwrap_or("-"), line["count"]));
+        lines.push(format!(
+            "  refused  {} x{}",
+            line["host"].as_str().unwrap_or("-"),
+            line["count"]
+        ));
     }
     lines
 }
 
 fn texts(value: &Value) -> Vec<String> {
-    value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    value
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect()
 }
 
 fn ask(args: &Talk, method: &str, path: &str) -> Result<(u16, Value), Report> {
     let start = settings::working_dir(&args.place)?;
     let nobody = || {
-        Report::new(Kind::Failed, format!("no instance is running for `{}`", start.display())).hint("start one with `shimmercat devlove`")
+        Report::new(
+            Kind::Failed,
+            format!("no instance is running for `{}`", start.display()),
+        )
+        .hint("start one with `shimmercat devlove`")
     };
-    let failed = |error: &dyn std::error::Error| Report::new(Kind::Failed, "cannot talk to the instance").caused_by(error);
+    let failed =
+        |error: &dyn std::error::Error| Report::new(Kind::Failed, "cannot talk to the instance").caused_by(error);
     let instance = Instance::find(&start, &args.place.scratch_dir_name).map_err(|error| failed(&error))?;
     let instance = instance.filter(Instance::is_alive).ok_or_else(nobody)?;
     let answer = exchange(&instance, method, path).map_err(|error| failed(&error))?;
@@ -87,7 +120,10 @@ fn exchange(instance: &Instance, method: &str, path: &str) -> std::io::Result<St
     let mut stream = UnixStream::connect(&instance.control)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")?;
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    )?;
     let mut answer = String::new();
     stream.take(ANSWER_BYTES).read_to_string(&mut answer)?;
     Ok(answer)

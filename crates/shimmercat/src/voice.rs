@@ -64,7 +64,13 @@ impl Speaker {
         let counted = dropped.clone();
         let writer = std::thread::spawn(move || write_all(&receiver, &counted, is_json));
         let is_coloured = is_coloured(&stdout);
-        let speaker = Speaker { lines: sender.clone(), dropped, is_json, is_coloured, refused: RefCell::default() };
+        let speaker = Speaker {
+            lines: sender.clone(),
+            dropped,
+            is_json,
+            is_coloured,
+            refused: RefCell::default(),
+        };
         (speaker, Speaking { lines: sender, writer })
     }
 
@@ -77,7 +83,10 @@ impl Speaker {
 
 impl Speaking {
     /// Waits until everything is written, within reason.
-    #[expect(clippy::disallowed_methods, reason = "the runtime has ended, there is nothing left to block")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the runtime has ended, there is nothing left to block"
+    )]
     pub(crate) fn finish(self) {
         let deadline = std::time::Instant::now() + LAST_WORDS;
         let mut end = Line::End;
@@ -132,7 +141,11 @@ impl Voice for Speaker {
     }
 
     fn record(&self, record: &Record) {
-        self.put(Line::Log(if self.is_json { journal::record_line(record) } else { self.pretty_record(record) }));
+        self.put(Line::Log(if self.is_json {
+            journal::record_line(record)
+        } else {
+            self.pretty_record(record)
+        }));
     }
 
     fn farewell(&self, words: &[String]) {
@@ -153,7 +166,9 @@ impl Speaker {
 
     /// Whether a person was told of this before: a page may ask for the same host a hundred times, and the ledger counts.
     fn was_told(&self, event: &Event) -> bool {
-        let Event::Refused { target, .. } = event else { return false };
+        let Event::Refused { target, .. } = event else {
+            return false;
+        };
         let mut refused = self.refused.borrow_mut();
         if refused.contains(target) {
             return true;
@@ -177,7 +192,11 @@ impl Speaker {
             "HTTP/1.0" => "h1.0",
             _ => "h1",
         };
-        let status = if record.status == 0 { "---".to_owned() } else { record.status.to_string() };
+        let status = if record.status == 0 {
+            "---".to_owned()
+        } else {
+            record.status.to_string()
+        };
         let mut line = format!(
             "{colour}{status}{plain} {} {} {} {} {protocol}",
             record.method,
@@ -205,20 +224,39 @@ fn pretty_event(event: &Event) -> Option<String> {
         Event::Listening { .. } | Event::Stopping { .. } => return None,
         Event::Reloaded { changes } => format!("reloaded: {}", changes.join("; ")),
         Event::ReloadRefused { mistakes } => {
-            format!("the file was not applied, the running configuration stays:\n{}", mistakes.join("\n").trim_end())
+            format!(
+                "the file was not applied, the running configuration stays:\n{}",
+                mistakes.join("\n").trim_end()
+            )
         }
         Event::RestartNeeded { setting } => format!("attention: `{setting}` applies after a restart"),
         Event::AuthorityMade { file, how } => {
-            format!("{how} certificate authority of this project: {file}\n    it is trusted only by profiles of sc-tool")
+            format!(
+                "{how} certificate authority of this project: {file}\n    it is trusted only by profiles of sc-tool"
+            )
         }
         Event::Refused { target, reason, .. } => format!("refused {target}: {reason}"),
-        Event::Relayed { target, upstream, sent_bytes, received_bytes, .. } => {
-            format!("relayed {target} ({upstream}) {} out, {} in", size(*sent_bytes), size(*received_bytes))
+        Event::Relayed {
+            target,
+            upstream,
+            sent_bytes,
+            received_bytes,
+            ..
+        } => {
+            format!(
+                "relayed {target} ({upstream}) {} out, {} in",
+                size(*sent_bytes),
+                size(*received_bytes)
+            )
         }
         Event::HandshakeFailed { sni, reason, .. } => format!("no TLS with a client of `{sni}`: {reason}"),
         other => {
             let code = other.code();
-            let fields: Vec<_> = other.fields().iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let fields: Vec<_> = other
+                .fields()
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
             format!("{}: {} {}", code.severity.as_str(), code.name, fields.join(" "))
         }
     };
@@ -250,7 +288,11 @@ mod tests {
     #[test]
     fn sizes_and_times_are_short() {
         assert_eq!([size(999), size(1_250), size(3_000_000)], ["999 B", "1.2 kB", "3.0 MB"]);
-        let times = [Duration::from_micros(40), Duration::from_millis(9_999), Duration::from_secs(75)];
+        let times = [
+            Duration::from_micros(40),
+            Duration::from_millis(9_999),
+            Duration::from_secs(75),
+        ];
         assert_eq!(times.map(time), ["40 us", "9999 ms", "75 s"]);
     }
 }

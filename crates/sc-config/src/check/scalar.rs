@@ -120,9 +120,16 @@ pub(super) fn listen(text: &str) -> Result<Address, Problem> {
 pub(super) fn connect(text: &str) -> Result<Address, Problem> {
     let address = text.parse::<Address>().and_then(Address::for_connecting);
     let address = address.map_err(|error| Problem::new(&error).hint(error.hint()))?;
-    let is_bare = text.strip_prefix(':').unwrap_or(text).bytes().all(|b| b.is_ascii_digit());
+    let is_bare = text
+        .strip_prefix(':')
+        .unwrap_or(text)
+        .bytes()
+        .all(|b| b.is_ascii_digit());
     match address.port() {
-        Some(port) if is_bare => Ok(Address::Name { host: "localhost".to_owned(), port }),
+        Some(port) if is_bare => Ok(Address::Name {
+            host: "localhost".to_owned(),
+            port,
+        }),
         _ => Ok(address),
     }
 }

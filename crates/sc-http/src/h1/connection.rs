@@ -46,7 +46,7 @@ const LINGER_BYTES: usize = 1 << 20;
 const LINGER_TIME: Duration = Duration::from_secs(5);
 
 /// How long a silent answer is kept up for a client that has ended its side. It may be half-closed, or it may be gone.
-const HALF_CLOSED_TIME: Duration = Duration::from_secs(300);
+const HALF_CLOSED_TIME: Duration = Duration::from_secs(60);
 
 /// What came of waiting for a request.
 pub(super) enum Opening {
@@ -521,6 +521,10 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
                 Poll::Ready(Err(error)) => return Err(gone("the client broke the connection").caused_by(error)),
                 Poll::Pending => return Ok(()),
             }
+        }
+        // An end without close_notify is no half-close (RFC 8446 §6.1): the client was killed, or cut off.
+        if wire.is_truncated {
+            return Err(gone("the client's connection was cut"));
         }
         if wire.is_eof {
             self.alarm.set_once(HALF_CLOSED_TIME);

@@ -25,20 +25,41 @@ fn check_snapshot(name: &str, found: &str) {
         std::fs::write(&path, found).expect("the snapshot can be written");
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(found, expected, "{} differs; run with UPDATE_EXPECT=1 and look at the change", path.display());
+    assert_eq!(
+        found,
+        expected,
+        "{} differs; run with UPDATE_EXPECT=1 and look at the change",
+        path.display()
+    );
 }
 
 #[test]
 fn help_of_every_command() {
-    for command in ["", "devlove", "check", "init", "status", "reload", "schema", "completions", "man"] {
+    for command in [
+        "",
+        "devlove",
+        "check",
+        "init",
+        "status",
+        "reload",
+        "schema",
+        "completions",
+        "man",
+    ] {
         for flag in ["-h", "--help"] {
             let args: Vec<_> = [command, flag].into_iter().filter(|arg| !arg.is_empty()).collect();
             let output = shimmercat(&args);
             assert!(output.status.success(), "{args:?}");
             let help = text(&output.stdout);
-            assert!(help.lines().all(|line| line.chars().count() <= 80), "{args:?} is wider than 80 columns\n{help}");
+            assert!(
+                help.lines().all(|line| line.chars().count() <= 80),
+                "{args:?} is wider than 80 columns\n{help}"
+            );
             if flag == "-h" {
-                assert!(help.lines().count() <= 48, "`{command} -h` does not fit a screen\n{help}");
+                assert!(
+                    help.lines().count() <= 48,
+                    "`{command} -h` does not fit a screen\n{help}"
+                );
             }
             let name = if command.is_empty() { "shimmercat" } else { command };
             check_snapshot(&format!("{name}{flag}.txt"), &help);

@@ -25,6 +25,9 @@ fn no_file_is_forgotten() {
     for entry in std::fs::read_dir(folder).expect("the folder of this file") {
         let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
         let module = name.trim_end_matches(".rs");
-        assert!(module == "main" || main.contains(&format!("mod {module};")), "{name} is not a module of main.rs");
+        assert!(
+            module == "main" || main.contains(&format!("mod {module};")),
+            "{name} is not a module of main.rs"
+        );
     }
 }
