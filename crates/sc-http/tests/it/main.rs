@@ -6,7 +6,6 @@ mod fuzzed;
 mod h1_client;
 mod h1_server;
 mod h2_both;
-mod peer;
 
 /// No test file is forgotten.
 #[test]
