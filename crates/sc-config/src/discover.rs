@@ -33,14 +33,13 @@ impl Found {
         }
     }
 
-    /// Every path whose change can change the settings: the file, and the local one whether it exists or not.
+    /// Every path whose change can change the settings, each once: the file, and those of either name in the folder,
+    /// whether they exist or not.
     pub fn watched(&self) -> Vec<PathBuf> {
-        let names: &[&str] = if self.path.is_some() { &LOCAL_NAMES } else { &FILE_NAMES };
-        self.path
-            .iter()
-            .cloned()
-            .chain(names.iter().map(|name| self.folder.join(name)))
-            .collect()
+        let names = FILE_NAMES.iter().chain(&LOCAL_NAMES);
+        let in_folder = names.map(|name| self.folder.join(name));
+        let others = in_folder.filter(|path| self.path.as_ref() != Some(path));
+        self.path.iter().cloned().chain(others).collect()
     }
 }
 

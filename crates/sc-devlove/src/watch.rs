@@ -16,6 +16,8 @@ const SETTLE: Duration = Duration::from_millis(80);
 pub(crate) struct Watch {
     _watcher: RecommendedWatcher,
     changes: mpsc::Receiver<()>,
+    /// A change was received that has not been told yet.
+    is_settling: bool,
 }
 
 impl Watch {
@@ -29,12 +31,16 @@ impl Watch {
             .filter_map(|file| file.file_name().map(ToOwned::to_owned))
             .collect();
         let tell = move |event: Result<notify::Event, notify::Error>| {
-            // A full channel means that a change is already on its way.
             let concerns = |path: &PathBuf| {
                 path.file_name()
                     .is_some_and(|name| names.iter().any(|known| known == name))
             };
-            if event.is_ok_and(|event| !event.kind.is_access() && event.paths.iter().any(concerns)) {
+            let matters = |event: notify::Event| {
+                // Events were lost, without paths: any file may have changed.
+                event.need_rescan() || (!event.kind.is_access() && event.paths.iter().any(concerns))
+            };
+            if event.is_ok_and(matters) {
+                // A full channel means that a change is already on its way.
                 let _ = sender.try_send(());
             }
         };
@@ -43,20 +49,24 @@ impl Watch {
         Ok(Watch {
             _watcher: watcher,
             changes,
+            is_settling: false,
         })
     }
 
     /// Waits for a change, and then until the files have been quiet for a moment.
     ///
-    /// Cancel: a change that was being waited out is told again by the next call only if another follows; callers keep
-    /// this future until it is done.
+    /// Cancel: nothing is lost; the next call goes on waiting out a change that was received already.
     pub(crate) async fn changed(&mut self) {
-        if self.changes.recv().await.is_none() {
-            return std::future::pending().await;
+        if !self.is_settling {
+            if self.changes.recv().await.is_none() {
+                return std::future::pending().await;
+            }
+            self.is_settling = true;
         }
         while tokio::time::timeout(SETTLE, self.changes.recv())
             .await
             .is_ok_and(|change| change.is_some())
         {}
+        self.is_settling = false;
     }
 }

@@ -114,9 +114,9 @@ pub(crate) struct Devlove {
     /// Which events are logged, e.g. 'all\connection' or 'default+M00101'
     #[arg(long, value_name = "EXPR", env = "SHIMMERCAT_LOG_CODES", help_heading = "Log")]
     pub(crate) log_codes: Option<String>,
-    /// Short lines for a person, or one JSON object a line
-    #[arg(long, value_enum, env = "SHIMMERCAT_LOG_FORMAT", default_value_t = LogFormat::Auto, help_heading = "Log")]
-    pub(crate) log_format: LogFormat,
+    /// Short lines for a person, or one JSON object a line [default: auto]
+    #[arg(long, value_enum, env = "SHIMMERCAT_LOG_FORMAT", help_heading = "Log")]
+    pub(crate) log_format: Option<LogFormat>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]

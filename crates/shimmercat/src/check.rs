@@ -9,7 +9,7 @@ use crate::settings;
 pub(crate) fn run(args: &Check) -> Result<(), Report> {
     let found = settings::found(&args.place)?;
     let coloured = is_coloured(&std::io::stderr());
-    match sc_config::load(&found) {
+    match settings::load(&found) {
         Ok(loaded) => {
             Report::warn(&sc_config::render_all(&loaded.warnings, coloured));
             let count = loaded.settings.domains.len();

@@ -99,14 +99,13 @@ fn mistaken(mistakes: &[Diagnostic], coloured: bool) -> Report {
     )
 }
 
+/// The file's own text was parsed by [`settings::read`] already: what fails here was typed.
 fn log_codes(text: Option<&str>) -> Result<LogCodes, Report> {
     let Some(text) = text else {
         return Ok(LogCodes::default());
     };
-    LogCodes::parse(text).map_err(|error| {
-        Report::new(Kind::Usage, format!("--log-codes: {error}"))
-            .hint("sets are all, default, empty, connection; codes look like M40101; join with + and \\")
-    })
+    LogCodes::parse(text)
+        .map_err(|error| Report::new(Kind::Usage, format!("--log-codes: {error}")).hint(settings::LOG_CODES_HINT))
 }
 
 /// Random text that tells this instance from every other.

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use sc_config::{Address, Diagnostic, Forward, Found, Homes, LogFormat, NamePattern, Places, Settings};
+use sc_config::{Address, Diagnostic, Forward, Found, Homes, Loaded, LogFormat, NamePattern, Places, Settings};
+use sc_devlove::log_codes::LogCodes;
 
 use crate::args::{self, Devlove, Place};
 use crate::report::{Kind, Report};
@@ -42,11 +43,29 @@ pub(crate) fn places(folder: &Path, place: &Place) -> Result<Places, Report> {
         .map_err(|error| Report::new(Kind::Failed, "the project's folders cannot be used").caused_by(&error))
 }
 
+/// The file's settings alone.
+///
+/// Errors: the file's mistakes, all of them; also a `log-codes` with codes that no event has, which the file's own checks
+/// do not know.
+pub(crate) fn load(found: &Found) -> Result<Loaded, Vec<Diagnostic>> {
+    let loaded = sc_config::load(found)?;
+    match loaded.settings.log_codes.as_deref().map(LogCodes::parse) {
+        Some(Err(error)) => Err(vec![
+            Diagnostic::error(format!("`log-codes` in the file: {error}")).hint(LOG_CODES_HINT),
+        ]),
+        _ => Ok(loaded),
+    }
+}
+
+/// What to try when an expression of log codes cannot be read.
+pub(crate) const LOG_CODES_HINT: &str =
+    "sets are all, default, empty, connection; codes look like M40101; join with + and \\";
+
 /// The file's settings with the command line laid over them.
 ///
 /// Errors: the file's mistakes, all of them; warnings are handed back beside the settings.
 pub(crate) fn read(found: &Found, flags: &Flags) -> Result<(Settings, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let loaded = sc_config::load(found)?;
+    let loaded = load(found)?;
     let mut settings = loaded.settings;
     flags.lay_over(&mut settings);
     Ok((settings, loaded.warnings))
@@ -93,11 +112,11 @@ impl Flags {
             bandwidth: bandwidth.transpose()?,
             latency: latency.transpose()?,
             log_codes: args.log_codes.clone(),
-            log_format: match args.log_format {
-                args::LogFormat::Auto => None,
-                args::LogFormat::Pretty => Some(LogFormat::Pretty),
-                args::LogFormat::Json => Some(LogFormat::Json),
-            },
+            log_format: args.log_format.map(|format| match format {
+                args::LogFormat::Auto => LogFormat::Auto,
+                args::LogFormat::Pretty => LogFormat::Pretty,
+                args::LogFormat::Json => LogFormat::Json,
+            }),
         })
     }
 

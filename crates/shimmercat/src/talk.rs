@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use sc_config::Instance;
@@ -35,9 +36,17 @@ pub(crate) fn reload(args: &Talk) -> Result<(), Report> {
     }
     match texts(&verdict["changes"]) {
         _ if code == 409 => Err(Report::mistakes(texts(&verdict["mistakes"]))),
+        _ if code != 200 => Err(Report::new(Kind::Failed, refusal(code, &verdict))),
         _ if args.json => Ok(()),
         changes if changes.is_empty() => output::data("nothing changed"),
         changes => output::data(&changes.join("\n")),
+    }
+}
+
+fn refusal(code: u16, answer: &Value) -> String {
+    match answer["error"].as_str() {
+        Some(error) => format!("the instance did not do it: {error}"),
+        None => format!("the instance did not do it: it answered with status {code}"),
     }
 }
 
@@ -97,7 +106,10 @@ fn texts(value: &Value) -> Vec<String> {
 }
 
 fn ask(args: &Talk, method: &str, path: &str) -> Result<(u16, Value), Report> {
-    let start = settings::working_dir(&args.place)?;
+    let start = match args.place.config {
+        Some(_) => absolute(settings::found(&args.place)?.folder),
+        None => settings::working_dir(&args.place)?,
+    };
     let nobody = || {
         Report::new(
             Kind::Failed,
@@ -114,6 +126,11 @@ fn ask(args: &Talk, method: &str, path: &str) -> Result<(u16, Value), Report> {
     let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
     let value = serde_json::from_str(body).map_err(|error| failed(&error))?;
     Ok((code, value))
+}
+
+/// Without `..`, so that its parents are the folder's parents.
+fn absolute(folder: PathBuf) -> PathBuf {
+    folder.canonicalize().unwrap_or(folder)
 }
 
 fn exchange(instance: &Instance, method: &str, path: &str) -> std::io::Result<String> {

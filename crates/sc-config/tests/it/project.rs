@@ -72,12 +72,20 @@ fn an_explicit_path_wins() {
 #[test]
 fn what_is_watched() {
     let found = Found::file(Path::new("/p/devlove.yaml"));
-    let local: Vec<PathBuf> = ["/p/devlove.yaml", "/p/devlove.local.yaml", "/p/devlove.local.yml"]
-        .map(Into::into)
-        .to_vec();
-    assert_eq!(found.watched(), local);
+    let names = [
+        "devlove.yaml",
+        "devlove.yml",
+        "devlove",
+        "devlove.local.yaml",
+        "devlove.local.yml",
+    ];
+    let all = |folder: &Path| names.map(|name| folder.join(name)).to_vec();
+    assert_eq!(found.watched(), all(Path::new("/p")));
+    let other = Found::file(Path::new("/p/other.yaml")).watched();
+    assert_eq!(other[0], Path::new("/p/other.yaml"));
+    assert_eq!(other[1..], all(Path::new("/p")));
     let (_scene, root) = scene(&[]);
-    assert!(discover(&root, None).watched().contains(&root.join("devlove.yaml")));
+    assert_eq!(discover(&root, None).watched(), all(&root), "also without a file");
 }
 
 fn guessed(files: &[&str]) -> (String, PathBuf) {

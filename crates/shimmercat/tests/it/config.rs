@@ -195,6 +195,58 @@ fn a_first_file_takes_the_place_of_the_guess() {
 }
 
 #[test]
+fn the_local_file_is_watched_after_a_start_without_a_file() {
+    let project = TempProject::new();
+    project.file("public/index.html", "guessed");
+    project.file("mine/index.html", "mine");
+    let server = Server::start(&project);
+    let first = domains_yaml(&["www.first.example: { root-dir: public }"]);
+    save(&project, "devlove.yaml", &first);
+    server.wait_event("reloaded", 1);
+    project.file(
+        "devlove.local.yaml",
+        domains_yaml(&["www.mine.example: { root-dir: mine }"]),
+    );
+    server.wait_event("reloaded", 2);
+    assert_eq!(server.curl("https://www.mine.example/").run().text(), "mine");
+}
+
+#[test]
+fn log_codes_that_no_event_has_are_a_mistake_of_the_file() {
+    let project = static_site("codes");
+    let server = Server::start(&project);
+    let text = fs::read_to_string(project.path_of("devlove.yaml")).expect("the file");
+    save(&project, "devlove.yaml", &format!("{text}  log-codes: M99999\n"));
+    let told = server.wait_event("reload_refused", 1);
+    assert!(told["mistakes"].to_string().contains("M99999"), "{told}");
+    for command in ["check", "reload", "devlove"] {
+        let refused = run(&project, [command]);
+        assert_eq!(refused.status.code(), Some(3), "{command}: {refused:?}");
+        for words in ["`log-codes` in the file", "M99999", "hint: "] {
+            assert!(refused.stderr.contains(words), "{command}: {refused:?}");
+        }
+    }
+    let typed = run(&static_site("typed"), ["devlove", "--log-codes", "M99999"]);
+    assert_eq!(typed.status.code(), Some(2), "{typed:?}");
+}
+
+#[test]
+fn the_command_line_can_say_auto_over_the_file() {
+    let project = static_site("auto");
+    let text = fs::read_to_string(project.path_of("devlove.yaml")).expect("the file");
+    project.file("devlove.yaml", format!("{text}  log-format: pretty\n"));
+    let server = Server::start_with(&project, &["--log-format", "auto"]);
+    save(
+        &project,
+        "devlove.yaml",
+        &format!("{text}    b.shop.example: {{ root-dir: site }}\n  log-format: pretty\n"),
+    );
+    // Events are read as JSON, which `auto` gives where stdout is no terminal.
+    server.wait_event("reloaded", 1);
+    assert!(server.events_named("restart_needed").is_empty());
+}
+
+#[test]
 fn reload_and_sighup_give_their_verdict() {
     let project = static_site("asked");
     let server = Server::start(&project);

@@ -71,6 +71,33 @@ fn without_a_file_the_folder_is_served_under_a_guessed_name() {
 }
 
 #[test]
+fn status_and_reload_find_the_instance_of_a_named_file() {
+    let project = TempProject::new();
+    project.file(
+        "sub/devlove.yaml",
+        crate::server::domains_yaml(&["www.shop.example: { root-dir: site }"]),
+    );
+    project.file("sub/site/index.html", "below");
+    project.file("sub/empty/keep", "");
+    let file = ["--config", "sub/devlove.yaml"];
+    let ports = ["devlove", "--listen", "127.0.0.1:0", "-5", "127.0.0.1:0"];
+    let mut program = shimmercat(&project, ports.into_iter().chain(file)).start();
+    program.wait_for_text("next: sc-tool chrome", PATIENCE);
+    let server = Server::of(program, &project, "sub/.shimmercat.loves.devs");
+    for command in ["status", "reload"] {
+        let lost = run(&project, [command]);
+        assert_eq!(lost.status.code(), Some(1), "{command}: {lost:?}");
+        for config in ["sub/devlove.yaml", "sub", "sub/empty/../devlove.yaml"] {
+            let answer = run(&project, [command, "--config", config]);
+            assert_eq!(answer.status.code(), Some(0), "{command} {config}: {answer:?}");
+        }
+        let missing = run(&project, [command, "--config", "sub/nowhere.yaml"]);
+        assert_eq!(missing.status.code(), Some(3), "{command}: {missing:?}");
+    }
+    server.stop();
+}
+
+#[test]
 fn init_writes_a_file_that_check_accepts_and_that_is_served() {
     let project = TempProject::new();
     project.file("public/index.html", "from init");
