@@ -20,7 +20,7 @@ const NEXT_PORTS: u16 = 100;
 /// The bound listeners of a run.
 pub(crate) struct Bound {
     https: Vec<Listener>,
-    proxy: Listener,
+    proxy: Option<Listener>,
     is_moved: bool,
 }
 
@@ -30,9 +30,9 @@ impl Bound {
         self.https.iter().map(|listener| listener.local().to_string()).collect()
     }
 
-    /// Where the little network is.
-    pub(crate) fn proxy_text(&self) -> String {
-        self.proxy.local().to_string()
+    /// Where the little network is, unless it is switched off.
+    pub(crate) fn proxy_text(&self) -> Option<String> {
+        self.proxy.as_ref().map(|proxy| proxy.local().to_string())
     }
 
     /// Whether a default port was taken and another is used.
@@ -44,7 +44,7 @@ impl Bound {
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         self.https
             .iter()
-            .chain([&self.proxy])
+            .chain(&self.proxy)
             .filter_map(|listener| listener.local().socket())
             .collect()
     }
@@ -57,7 +57,7 @@ impl Bound {
     /// The listeners, with what they speak.
     pub(crate) fn into_listeners(self) -> Vec<(Listener, Kind)> {
         let https = self.https.into_iter().map(|listener| (listener, Kind::Tls));
-        https.chain([(self.proxy, Kind::Proxy)]).collect()
+        https.chain(self.proxy.map(|proxy| (proxy, Kind::Proxy))).collect()
     }
 }
 
@@ -109,14 +109,14 @@ pub(crate) fn all(settings: &Settings) -> Result<Bound, RunError> {
     for address in &settings.listen {
         https.push(one("HTTPS", address, settings.listen_given)?);
     }
-    let wanted = settings
-        .socks5
-        .clone()
-        .unwrap_or_else(|| Address::loopback(sc_config::settings::DEFAULT_SOCKS_PORT));
-    let proxy = one("the proxy port", &wanted, settings.socks5_given)?;
+    let proxy = match &settings.socks5 {
+        Some(address) => Some(one("the proxy port", address, settings.socks5_given)?),
+        None => None,
+    };
     let moved = |listener: &Listener, address: &Address| listener.local().port() != address.port();
+    let is_proxy_moved = proxy.iter().zip(&settings.socks5).any(|(l, a)| moved(l, a));
     let is_moved = (!settings.listen_given && https.iter().zip(&settings.listen).any(|(l, a)| moved(l, a)))
-        || (!settings.socks5_given && moved(&proxy, &wanted));
+        || (!settings.socks5_given && is_proxy_moved);
     Ok(Bound { https, proxy, is_moved })
 }
 

@@ -54,6 +54,17 @@ impl Names {
         self.ports.keys().any(|(name, _, _)| name == host)
     }
 
+    /// The ports of a host that lead elsewhere, in words.
+    pub(crate) fn ports_of(&self, host: &str) -> Vec<String> {
+        let of_host = self.ports.keys().filter(|(name, _, _)| name == host);
+        of_host
+            .map(|(name, transport, port)| match transport {
+                Transport::Tcp => format!("tcp `{name}:{port}`"),
+                Transport::Udp => format!("udp `{name}:{port}`"),
+            })
+            .collect()
+    }
+
     /// Where a port of a host leads.
     pub(crate) fn port(&self, host: &str, transport: Transport, port: u16) -> Option<&UpstreamAddr> {
         self.ports.get(&(host.to_owned(), transport, port))

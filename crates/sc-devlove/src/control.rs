@@ -3,13 +3,15 @@
 //! Plain HTTP/1.1 over a unix socket that only its owner can open. `GET /status` answers with one JSON object,
 //! `POST /reload` with what the reload did.
 
+use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::SystemTime;
+use std::sync::Arc;
 
 use http::{HeaderValue, Method, StatusCode, header};
 use sc_config::{Instance, Kind, Settings};
 use sc_http::{Answer, Body, Exchange, Head};
 use sc_server::{Record, journal};
+use sc_tls::Ca;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
@@ -22,9 +24,9 @@ pub(crate) type Verdict = Result<Vec<String>, Vec<String>>;
 
 /// What the control socket can see and do.
 pub(crate) struct Control {
-    pub(crate) instance: Instance,
-    pub(crate) ca_not_after: SystemTime,
-    pub(crate) settings: Rc<std::cell::RefCell<Settings>>,
+    pub(crate) instance: Rc<RefCell<Instance>>,
+    pub(crate) ca: Rc<RefCell<Arc<Ca>>>,
+    pub(crate) settings: Rc<RefCell<Settings>>,
     pub(crate) network: Rc<LittleNetwork>,
     pub(crate) diary: Rc<Diary>,
     pub(crate) reload: mpsc::Sender<oneshot::Sender<Verdict>>,
@@ -58,19 +60,19 @@ impl Control {
 
     /// Everything `status --json` prints.
     fn status(&self) -> Value {
-        let ledger = self.network.ledger.borrow();
+        let (ledger, instance) = (self.network.ledger.borrow(), self.instance.borrow());
         json!({
-            "version": self.instance.version,
-            "mode": self.instance.mode,
-            "pid": self.instance.pid,
-            "started_unix": self.instance.started_unix,
-            "folder": self.instance.folder,
-            "config": self.instance.config,
-            "https": self.instance.https,
-            "proxy": self.instance.socks,
-            "control": self.instance.control,
-            "ca": { "pem": self.instance.ca_pem, "spki_sha256": self.instance.ca_spki,
-                    "not_after": journal::rfc3339(self.ca_not_after) },
+            "version": instance.version,
+            "mode": instance.mode,
+            "pid": instance.pid,
+            "started_unix": instance.started_unix,
+            "folder": instance.folder,
+            "config": instance.config,
+            "https": instance.https,
+            "proxy": instance.socks,
+            "control": instance.control,
+            "ca": { "pem": instance.ca_pem, "spki_sha256": instance.ca_spki,
+                    "not_after": journal::rfc3339(self.ca.borrow().not_after()) },
             "forward": forward(&self.settings.borrow()),
             "sites": sites(&self.settings.borrow()),
             "ports": ports(&self.settings.borrow()),

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use sc_config::{Found, Instance, Places, Settings};
+use sc_config::{Forward, Found, Instance, Places, Settings};
 use sc_net::listen::Listener;
 use sc_net::tasks::Tasks;
 use sc_server::log_codes::LogCodes;
@@ -74,7 +74,7 @@ const CA_CHECK: Duration = Duration::from_secs(6 * 3600);
 pub async fn run(start: Start, mut next_signal: impl AsyncFnMut() -> Signal) -> Result<(), RunError> {
     start.places.create().map_err(RunError::Places)?;
     let _lock: File = bind::lock(&start.places)?;
-    refuse_open_proxy(&start.settings)?;
+    refuse_open_proxy(&start.settings, &start.settings.forward)?;
     let diary = Rc::new(Diary::new(start.voice.clone(), start.log_codes.clone(), start.clock));
     let ca = open_ca(&start, &diary)?;
     let bound = bind::all(&start.settings)?;
@@ -83,7 +83,7 @@ pub async fn run(start: Start, mut next_signal: impl AsyncFnMut() -> Signal) -> 
     let minter = Arc::new(Minter::new(ca.clone(), covers(&names), Uncovered::Fallback).map_err(RunError::Mint)?);
     let tls = sc_tls::server_config(minter.clone(), sc_tls::H2_AND_HTTP11).map_err(RunError::Tls)?;
     let page = StartPage {
-        proxy: bound.proxy_text(),
+        proxy: bound.proxy_text().unwrap_or_default(),
         project: words::project(&start.places.folder),
     };
     let network = Rc::new(LittleNetwork::new(names, bound.guard(&start.settings), page));
@@ -96,7 +96,10 @@ pub async fn run(start: Start, mut next_signal: impl AsyncFnMut() -> Signal) -> 
     let control = bind::control(&start.places)?;
     let instance = instance(&start, &bound, &ca);
     let guard_addresses = bound.addresses();
-    let block = words::ready(&start, &bound, &words::probe(&start.settings).await);
+    let addresses = words::Addresses::of(&bound);
+    instance.write(&start.places.scratch).map_err(RunError::Instance)?;
+    let instance = Rc::new(RefCell::new(instance));
+    let ca = Rc::new(RefCell::new(ca));
     for (listener, kind) in bound.into_listeners() {
         server.listen(listener, kind);
     }
@@ -105,15 +108,15 @@ pub async fn run(start: Start, mut next_signal: impl AsyncFnMut() -> Signal) -> 
         control,
         Control {
             instance: instance.clone(),
-            ca_not_after: ca.not_after(),
+            ca: ca.clone(),
             settings: settings.clone(),
             network: network.clone(),
             diary: diary.clone(),
             reload,
         },
     );
-    instance.write(&start.places.scratch).map_err(RunError::Instance)?;
-    start.voice.ready(&block);
+    let waiting = words::probe(&start.settings).await;
+    start.voice.ready(&words::ready(&start, &addresses, &waiting));
 
     let live = Live {
         start: &start,
@@ -124,11 +127,15 @@ pub async fn run(start: Start, mut next_signal: impl AsyncFnMut() -> Signal) -> 
         diary,
         side_tasks,
         guard_addresses,
+        instance: instance.clone(),
+        ca,
     };
     live.until_stopped(&mut next_signal, &mut asked_to_reload).await;
 
+    // Whoever asks for a reload from here on is told that it is too late.
+    drop(asked_to_reload);
     server.stop(STOP_TIME).await;
-    let _ = instance.remove(&start.places.scratch);
+    let _ = instance.borrow().remove(&start.places.scratch);
     let _ = std::fs::remove_file(&start.places.control);
     start.voice.farewell(&network.ledger.borrow().words());
     Ok(())
@@ -144,6 +151,9 @@ struct Live<'a> {
     diary: Rc<Diary>,
     side_tasks: Rc<Tasks>,
     guard_addresses: Vec<std::net::SocketAddr>,
+    /// What other programs are told of this run.
+    instance: Rc<RefCell<Instance>>,
+    ca: Rc<RefCell<Arc<Ca>>>,
 }
 
 impl Live<'_> {
@@ -201,8 +211,10 @@ impl Live<'_> {
         if changes.is_empty() {
             return Ok(changes);
         }
-        let sites = compile_sites(self.start, &settings, &self.side_tasks).map_err(|error| vec![error.to_string()])?;
-        for setting in words::needs_restart(&self.settings.borrow(), &settings) {
+        let mistake = |error: RunError| vec![format!("error: {}\n", words::chain(&error))];
+        refuse_open_proxy(&self.start.settings, &settings.forward).map_err(mistake)?;
+        let sites = compile_sites(self.start, &settings, &self.side_tasks).map_err(mistake)?;
+        for setting in words::needs_restart(&self.start.settings, &settings) {
             self.diary.event(Event::RestartNeeded {
                 setting: setting.to_owned(),
             });
@@ -211,14 +223,31 @@ impl Live<'_> {
         self.minter.set_covers(covers(&names));
         self.network.swap(names, bind::guard(&settings, &self.guard_addresses));
         self.server.swap_sites(sites);
+        self.tell_others(|instance| instance.names = names_of(&settings));
         *self.settings.borrow_mut() = settings;
         Ok(changes)
+    }
+
+    /// Changes what other programs are told of this run.
+    fn tell_others(&self, change: impl FnOnce(&mut Instance)) {
+        let mut instance = self.instance.borrow_mut();
+        change(&mut instance);
+        if let Err(error) = instance.write(&self.start.places.scratch) {
+            self.diary.event(Event::Internal {
+                place: "instance",
+                fault: words::chain(&error),
+            });
+        }
     }
 
     /// Renews the CA when its time has come, for a run that lasts for weeks.
     fn renew_ca(&self) {
         match open_ca(self.start, &self.diary) {
-            Ok(ca) => self.minter.set_ca(ca),
+            Ok(ca) => {
+                self.tell_others(|instance| instance.ca_spki = ca.spki_sha256_base64().to_owned());
+                self.minter.set_ca(ca.clone());
+                *self.ca.borrow_mut() = ca;
+            }
             Err(error) => self.diary.event(Event::Internal {
                 place: "ca",
                 fault: words::chain(&error),
@@ -251,16 +280,17 @@ fn open_ca(start: &Start, diary: &Diary) -> Result<Arc<Ca>, RunError> {
     Ok(Arc::new(ca))
 }
 
-/// A proxy that others can reach must know its users, and must not be open to the Internet as well.
-fn refuse_open_proxy(settings: &Settings) -> Result<(), RunError> {
+/// A proxy that others can reach must know its users, and must not be open to the Internet as well. What applies is
+/// the proxy of `settings`, since that takes a restart to change, and `forward`, which a reload changes.
+fn refuse_open_proxy(settings: &Settings, forward: &Forward) -> Result<(), RunError> {
     let Some(address) = settings.socks5.as_ref().filter(|address| !address.is_loopback()) else {
         return Ok(());
     };
     if settings.socks_users.is_empty() && settings.socks_allow.is_empty() {
         return Err(RunError::OpenProxy(address.to_string()));
     }
-    match settings.forward {
-        sc_config::Forward::All => Err(RunError::OpenRelay(address.to_string())),
+    match forward {
+        Forward::All => Err(RunError::OpenRelay(address.to_string())),
         _ => Ok(()),
     }
 }
@@ -312,18 +342,17 @@ fn instance(start: &Start, bound: &bind::Bound, ca: &Ca) -> Instance {
         folder: start.places.folder.clone(),
         config: start.found.path.clone(),
         https: bound.https_texts(),
-        socks: Some(bound.proxy_text()),
+        socks: bound.proxy_text(),
         ca_pem: PathBuf::from(ca.pem_path()),
         ca_spki: ca.spki_sha256_base64().to_owned(),
         control: start.places.control.clone(),
-        names: start
-            .settings
-            .domains
-            .iter()
-            .map(|domain| domain.name.to_string())
-            .collect(),
+        names: names_of(&start.settings),
         started_unix: since.as_secs(),
     }
+}
+
+fn names_of(settings: &Settings) -> Vec<String> {
+    settings.domains.iter().map(|domain| domain.name.to_string()).collect()
 }
 
 fn serve_control(server: &Server, listener: Listener, control: Control) {

@@ -24,7 +24,17 @@ pub(crate) struct StartPage {
 
 impl StartPage {
     /// Answers a request to the port itself.
+    ///
+    /// Shape: pages of other origins can neither show it nor run it as a script to read the names.
     pub(crate) fn answer(&self, exchange: &Exchange, names: &Names, ledger: &Ledger) -> Answer {
+        let mut answer = self.page(exchange, names, ledger);
+        let headers = &mut answer.head.headers;
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
+        answer
+    }
+
+    fn page(&self, exchange: &Exchange, names: &Names, ledger: &Ledger) -> Answer {
         if exchange.method != Method::GET && exchange.method != Method::HEAD {
             let page = Page::new(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are possible here");
             let mut answer = page.answer(Form::wanted(&exchange.headers));
@@ -92,28 +102,44 @@ impl StartPage {
             .foot("shimmercat devlove")
     }
 
-    /// The page for a plain-HTTP request to a name that is refused.
+    /// The page for a plain-HTTP request that is refused.
     pub(crate) fn refusal(&self, exchange: &Exchange, names: &Names, refusal: &Refusal) -> Answer {
         let host = exchange.authority.host();
-        let known: Vec<_> = names.sites.iter().map(sc_config::NamePattern::to_string).collect();
-        let nearest = sc_config::names::nearest(host, known.iter().map(String::as_str)).map(str::to_owned);
-        let mut page = Page::new(StatusCode::FORBIDDEN, format!("{host} is not reachable from here"))
+        let page = Page::new(refusal.status(), format!("{host} is not reachable from here"))
             .kind("refused")
             .paragraph(format!("The little network refused it: {refusal}."));
-        if let Some(nearest) = nearest {
-            page = page
-                .heading("Did you mean")
-                .links(vec![(format!("https://{nearest}/"), nearest)]);
-        }
-        page = page.heading("To reach it").list(vec![
-            format!("Add `{host}` to the domains of `devlove.yaml`, or"),
-            format!("start `shimmercat devlove -w {host}` to let this name through to the Internet."),
-        ]);
+        let page = match refusal {
+            Refusal::NotForwarded | Refusal::NotListed => self.unknown_name(page, host, names),
+            Refusal::Guarded(_) => page.heading("To reach it").paragraph(
+                "List its address under `allow-private` in `devlove.yaml`, if pages shall reach it; the server's own ports \
+                 stay out of reach.",
+            ),
+            Refusal::NoSuchPort => match names.ports_of(host) {
+                ports if ports.is_empty() => page.paragraph("Sites answer at the ports 443 and 80."),
+                ports => page.heading("Its ports").list(ports),
+            },
+            Refusal::Unreachable(..) | Refusal::Command => page,
+        };
         page.foot(format!(
             "Written by shimmercat; all that was refused is listed at http://{}/",
             self.proxy
         ))
         .answer(Form::wanted(&exchange.headers))
+    }
+
+    fn unknown_name(&self, page: Page, host: &str, names: &Names) -> Page {
+        let known: Vec<_> = names.sites.iter().map(sc_config::NamePattern::to_string).collect();
+        let nearest = sc_config::nearest(host, known.iter().map(String::as_str)).map(str::to_owned);
+        let page = match nearest {
+            Some(nearest) => page
+                .heading("Did you mean")
+                .links(vec![(format!("https://{nearest}/"), nearest)]),
+            None => page,
+        };
+        page.heading("To reach it").list(vec![
+            format!("Add `{host}` to the domains of `devlove.yaml`, or"),
+            format!("start `shimmercat devlove -w {host}` to let this name through to the Internet."),
+        ])
     }
 
     fn pac(&self, exchange: &Exchange, names: &Names) -> Answer {

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use sc_config::{Domain, Forward, Kind, Settings};
 use sc_net::{Guard, dial};
 
@@ -33,27 +34,38 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// Applications that do not answer yet, by domain.
+/// Applications that do not answer yet, by domain; all are asked at once.
 pub(crate) async fn probe(settings: &Settings) -> Vec<bool> {
-    let mut waiting = Vec::new();
-    for domain in &settings.domains {
-        waiting.push(match domain.consultant() {
-            Some(consultant) => {
-                let addresses: Vec<_> = consultant.connect_to.iter().filter_map(compile::upstream).collect();
-                let mut is_up = false;
-                for address in &addresses {
-                    is_up = is_up || dial::dial(address, &Guard::any(), PROBE_TIME).await.is_ok();
-                }
-                !is_up
-            }
-            None => false,
-        });
+    join_all(settings.domains.iter().map(is_waiting)).await
+}
+
+async fn is_waiting(domain: &Domain) -> bool {
+    let addresses = domain.consultant().map_or(&[][..], |consultant| &consultant.connect_to);
+    let addresses: Vec<_> = addresses.iter().filter_map(compile::upstream).collect();
+    let guard = Guard::any();
+    let answers = join_all(addresses.iter().map(|address| dial::dial(address, &guard, PROBE_TIME))).await;
+    !answers.is_empty() && answers.iter().all(Result::is_err)
+}
+
+/// Where a run is to be found.
+pub(crate) struct Addresses {
+    https: Vec<String>,
+    proxy: Option<String>,
+    is_moved: bool,
+}
+
+impl Addresses {
+    pub(crate) fn of(bound: &Bound) -> Self {
+        Addresses {
+            https: bound.https_texts(),
+            proxy: bound.proxy_text(),
+            is_moved: bound.is_moved(),
+        }
     }
-    waiting
 }
 
 /// The block at the start: what is served, where, and how to go on.
-pub(crate) fn ready(start: &Start, bound: &Bound, waiting: &[bool]) -> Vec<String> {
+pub(crate) fn ready(start: &Start, addresses: &Addresses, waiting: &[bool]) -> Vec<String> {
     let settings = &start.settings;
     let mut block = vec![format!("shimmercat devlove {} - {}", start.version, origin(start))];
     let width = settings
@@ -69,16 +81,18 @@ pub(crate) fn ready(start: &Start, bound: &Bound, waiting: &[bool]) -> Vec<Strin
             block.push(format!("  {name:width$}  {leads_to}{note}"));
         }
     }
-    block.push(format!("  https    {}", bound.https_texts().join(", ")));
-    block.push(format!(
-        "  network  {} (SOCKS5, SOCKS4a, HTTP, PAC)",
-        bound.proxy_text()
-    ));
-    block.push(format!("  Internet {}", forwarding(&settings.forward)));
+    block.push(format!("  https    {}", addresses.https.join(", ")));
+    match &addresses.proxy {
+        Some(proxy) => {
+            block.push(format!("  network  {proxy} (SOCKS5, SOCKS4a, HTTP, PAC)"));
+            block.push(format!("  Internet {}", forwarding(&settings.forward)));
+        }
+        None => block.push("  network  off (socks-5: false); names open at the HTTPS port only".to_owned()),
+    }
     if let Some(line) = simulated(&settings.shape) {
         block.push(format!("  line     {line}"));
     }
-    if bound.is_moved() {
+    if addresses.is_moved {
         block.push("  note     a default port was taken, so the next free one is used".to_owned());
     }
     if start.found.path.is_none() {

@@ -15,6 +15,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use crate::scratch::with_scratch;
 use crate::splice::Pipe;
@@ -59,6 +60,8 @@ pub enum RelayEnd {
     Finished,
     /// Nothing moved for as long as [`RelayLimits`] allows.
     Idle,
+    /// It was told to stop.
+    Stopped,
     /// The client's stream failed.
     Client(io::Error),
     /// The upstream's stream failed.
@@ -67,16 +70,16 @@ pub enum RelayEnd {
 
 /// Relays between an accepted connection and an upstream.
 ///
-/// Shape: what is in `client.read_ahead` is sent first. Both streams are closed at the end.
+/// Shape: what is in `client.read_ahead` is sent first. Both streams are closed at the end, which `stop` brings about.
 /// Cancel: both streams are closed; bytes under way are lost.
-pub async fn relay(client: Connection, upstream: Stream, limits: &RelayLimits) -> Relayed {
+pub async fn relay(client: Connection, upstream: Stream, limits: &RelayLimits, stop: &CancellationToken) -> Relayed {
     let Connection {
         stream,
         read_ahead,
         permit,
         ..
     } = client;
-    let relayed = carry(stream, read_ahead, upstream, limits).await;
+    let relayed = carry(stream, read_ahead, upstream, limits, stop).await;
     drop(permit);
     relayed
 }
@@ -90,7 +93,14 @@ where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
-    carry(Opaque(client), ahead, Opaque(upstream), limits).await
+    carry(
+        Opaque(client),
+        ahead,
+        Opaque(upstream),
+        limits,
+        &CancellationToken::new(),
+    )
+    .await
 }
 
 /// One side of a relay.
@@ -138,18 +148,28 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Side for Opaque<T> {
     fn reset_on_close(&self) {}
 }
 
-async fn carry<A: Side, B: Side>(mut a: A, ahead: BytesMut, mut b: B, limits: &RelayLimits) -> Relayed {
+async fn carry<A: Side, B: Side>(
+    mut a: A,
+    ahead: BytesMut,
+    mut b: B,
+    limits: &RelayLimits,
+    stop: &CancellationToken,
+) -> Relayed {
     let mut forth = Direction::new(ahead);
     let mut back = Direction::new(BytesMut::new());
     let mut silence = Silence::new(limits);
     let end = {
         let mut timer = std::pin::pin!(sleep_until(silence.next_look()));
+        let mut stopped = std::pin::pin!(stop.cancelled());
         std::future::poll_fn(|cx| {
             let before = (forth.progress(), back.progress());
             let there = forth.poll(cx, &mut a, &mut b, back.is_done);
             let here = back.poll(cx, &mut b, &mut a, forth.is_done);
             if let Some(end) = outcome(there, here) {
                 return Poll::Ready(end);
+            }
+            if stopped.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(RelayEnd::Stopped);
             }
             if (forth.progress(), back.progress()) != before {
                 silence.broken();
@@ -162,7 +182,7 @@ async fn carry<A: Side, B: Side>(mut a: A, ahead: BytesMut, mut b: B, limits: &R
     match end {
         RelayEnd::Client(_) => b.reset_on_close(),
         RelayEnd::Upstream(_) => a.reset_on_close(),
-        RelayEnd::Finished | RelayEnd::Idle => {}
+        RelayEnd::Finished | RelayEnd::Idle | RelayEnd::Stopped => {}
     }
     Relayed {
         sent_bytes: forth.moved_bytes,

@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 use sc_http::{Answer, Exchange, Fault, Scheme, Service, h1, h2};
 use sc_net::first_byte::{self, DetectError, Dialect};
-use sc_net::socks::{self, Ask, Command, SocksError, Version};
+use sc_net::socks::{self, Ask, Auth, Command, SocksError, Version};
 use sc_net::{Connection, DialError, Guard, Rewound, Stream, Target, dial, relay};
 use sc_tls::{Alpn, HandshakeError, HandshakeFault};
 use tokio::time::Instant;
@@ -77,6 +77,9 @@ pub(crate) async fn tls(shared: &Rc<Shared>, serial: u64, entry: Entry, conn: Co
             });
         }
     };
+    if entry == Entry::TlsByName {
+        entered(shared, serial, entry, accepted.sni.as_deref().unwrap_or_default());
+    }
     let service = Rc::new(Exchanges {
         shared: shared.clone(),
         around,
@@ -96,10 +99,18 @@ async fn proxy(shared: &Rc<Shared>, serial: u64, mut conn: Connection) {
     }
     match first_byte::detect(&mut conn, shared.policy.greeting_time).await {
         Ok(Dialect::Socks5 | Dialect::Socks4) => socks(shared, serial, conn).await,
-        Ok(Dialect::Tls) => {
-            entered(shared, serial, Entry::TlsByName, "by SNI");
-            tls(shared, serial, Entry::TlsByName, conn).await;
-        }
+        Ok(Dialect::Tls) => match shared.policy.auth {
+            Auth::None => tls(shared, serial, Entry::TlsByName, conn).await,
+            Auth::Users(_) => {
+                let client = conn.client.to_string();
+                let reason = "TLS by name carries no credentials".to_owned();
+                shared.event(Event::Unauthorised {
+                    connection: serial,
+                    client,
+                    reason,
+                });
+            }
+        },
         Ok(Dialect::Http) => http_proxy::serve(shared, serial, conn).await,
         Ok(Dialect::Garbage(byte)) => {
             shared.event(Event::NotUnderstood {
@@ -281,18 +292,13 @@ pub(crate) async fn go_on(
 }
 
 async fn relay_to(shared: &Shared, serial: u64, conn: Connection, target: &Target, upstream: Stream, address: String) {
-    let ended = shared
-        .drain
-        .run_until_cancelled(relay::relay(conn, upstream, &shared.policy.relay))
-        .await;
-    let (sent_bytes, received_bytes) = ended.map_or((0, 0), |relayed| (relayed.sent_bytes, relayed.received_bytes));
-    let target = target.to_string();
+    let relayed = relay::relay(conn, upstream, &shared.policy.relay, &shared.drain).await;
     shared.event(Event::Relayed {
         connection: serial,
-        target,
+        target: target.to_string(),
         upstream: address,
-        sent_bytes,
-        received_bytes,
+        sent_bytes: relayed.sent_bytes,
+        received_bytes: relayed.received_bytes,
     });
 }
 

@@ -14,13 +14,12 @@ use http::{HeaderValue, StatusCode, header};
 use sc_http::client::{H1, Incoming, Outgoing};
 use sc_http::{Answer, Authority, Body, ClientLimits, Exchange, Form, Head, Payload, Scheme, Service, hop};
 use sc_net::socks::Auth;
-use sc_net::{Connection, Host, Target};
+use sc_net::{Connection, Host, LocalAddr, Target};
 use sc_site::Notes;
 
 use crate::connection::{self, Opened};
 use crate::event::Event;
 use crate::exchanges::{begin, contained, to_https};
-use crate::network::Refusal;
 use crate::record::{Around, Entry};
 use crate::server::Shared;
 
@@ -111,7 +110,7 @@ impl ProxyService {
                 }
             }
             Err(refusal) => text(
-                status_of(&refusal),
+                refusal.status(),
                 &format!("shimmercat: `{target}` was refused: {refusal}\n"),
             ),
         }
@@ -130,7 +129,7 @@ impl ProxyService {
     /// A request to the port itself.
     async fn own_page(&self, exchange: Exchange) -> Answer {
         let is_loopback = self.around.client.ip().is_none_or(|ip| ip.is_loopback());
-        if !is_loopback || !is_own_name(&exchange.authority, self.around.local.port()) {
+        if !is_loopback || !is_own_name(&exchange.authority, &self.around.local) {
             let words = "shimmercat: this is a proxy port; its own pages are only at its loopback address\n";
             return text(StatusCode::MISDIRECTED_REQUEST, words);
         }
@@ -148,11 +147,7 @@ impl ProxyService {
         match connection::open(&self.shared, self.around.connection, &target).await {
             Ok(Opened::Site | Opened::Redirect) => to_https(&self.shared, &exchange),
             Ok(Opened::Upstream(dialled)) => self.forward(exchange, dialled.stream).await,
-            Err(refusal) => {
-                let mut answer = self.shared.network.refusal_page(&exchange, &refusal);
-                answer.head.status = status_of(&refusal);
-                answer
-            }
+            Err(refusal) => self.shared.network.refusal_page(&exchange, &refusal),
         }
     }
 
@@ -233,31 +228,26 @@ fn is_authorised(auth: &Auth, given: Option<&HeaderValue>) -> bool {
         .is_some_and(|(user, password)| auth.admits(user.as_bytes(), password.as_bytes()))
 }
 
-/// Whether the authority is one of the names under which the port's own pages may be read.
-fn is_own_name(authority: &Authority, port: Option<u16>) -> bool {
-    let is_local = matches!(authority.host(), "127.0.0.1" | "[::1]" | "localhost");
-    is_local && authority.port().unwrap_or(80) == port.unwrap_or(80)
+/// Whether the authority is one of the names under which the port's own pages may be read: loopback, and this very port.
+fn is_own_name(authority: &Authority, local: &LocalAddr) -> bool {
+    let address = local
+        .socket()
+        .filter(|address| address.ip().is_loopback())
+        .map(|address| match address.ip() {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        });
+    let is_local = matches!(authority.host(), "127.0.0.1" | "[::1]" | "localhost")
+        || address.is_some_and(|address| address == authority.host());
+    is_local && authority.port().unwrap_or(80) == local.port().unwrap_or(80)
 }
 
 /// The network target that an authority names.
 fn target_of(authority: &Authority, default_port: Option<u16>) -> Option<Target> {
     let port = authority.port().or(default_port)?;
-    let host = authority.host();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let host = match bare.parse::<IpAddr>() {
-        Ok(IpAddr::V4(ip)) => Host::V4(ip),
-        Ok(IpAddr::V6(ip)) => Host::V6(ip),
-        Err(_) => Host::Name(host.to_owned()),
-    };
+    let bare = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let host = Host::parse(bare.as_bytes()).ok()?;
     Some(Target { host, port })
-}
-
-fn status_of(refusal: &Refusal) -> StatusCode {
-    match refusal {
-        Refusal::NotForwarded | Refusal::NotListed | Refusal::Guarded(_) => StatusCode::FORBIDDEN,
-        Refusal::NoSuchPort | Refusal::Unreachable(..) => StatusCode::BAD_GATEWAY,
-        Refusal::Command => StatusCode::NOT_IMPLEMENTED,
-    }
 }
 
 fn text(status: StatusCode, words: &str) -> Answer {

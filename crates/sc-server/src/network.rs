@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
+use http::StatusCode;
 use sc_http::{Answer, Exchange};
 use sc_net::socks::Reply;
 use sc_net::{Guard, Target, UpstreamAddr};
@@ -72,6 +73,15 @@ impl Refusal {
             Refusal::NoSuchPort => Reply::HostUnreachable,
             Refusal::Unreachable(_, reply) => *reply,
             Refusal::Command => Reply::CommandNotSupported,
+        }
+    }
+
+    /// The status that says so to an HTTP client.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Refusal::NotForwarded | Refusal::NotListed | Refusal::Guarded(_) => StatusCode::FORBIDDEN,
+            Refusal::NoSuchPort | Refusal::Unreachable(..) => StatusCode::BAD_GATEWAY,
+            Refusal::Command => StatusCode::NOT_IMPLEMENTED,
         }
     }
 

@@ -8,6 +8,7 @@ use sc_net::relay::{RelayEnd, RelayLimits};
 use sc_net::{Connection, Relayed, Stream, copy_both, relay};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_util::sync::CancellationToken;
 
 use crate::help::{connection, soon, tcp_pair};
 
@@ -55,10 +56,10 @@ where
 {
     let (client_reads, client_writes) = tokio::io::split(client);
     let (app_reads, app_writes) = tokio::io::split(app);
-    let limits = RelayLimits::default();
+    let (limits, never) = (RelayLimits::default(), CancellationToken::new());
     let all = async {
         tokio::join!(
-            relay(served, upstream, &limits),
+            relay(served, upstream, &limits, &never),
             send(client_writes, 1, BULK_BYTES),
             receive(app_reads, 1, BULK_BYTES),
             send(app_writes, 2, BULK_BYTES),
@@ -123,8 +124,9 @@ async fn with_relay<F: Future<Output = ()>>(
 ) -> Relayed {
     let (client, served) = connection().await;
     let (upstream, app) = tcp_pair().await;
+    let never = CancellationToken::new();
     let (relayed, ()) = soon("a relay", async {
-        tokio::join!(relay(served, upstream.into(), &limits), story(client, app))
+        tokio::join!(relay(served, upstream.into(), &limits, &never), story(client, app))
     })
     .await;
     relayed
@@ -190,9 +192,9 @@ async fn what_was_read_ahead_goes_first() {
     let (mut client, mut served) = connection().await;
     served.read_ahead.extend_from_slice(b"read ahead, ");
     let (upstream, mut app) = tcp_pair().await;
-    let limits = RelayLimits::default();
+    let (limits, never) = (RelayLimits::default(), CancellationToken::new());
     let (relayed, ()) = soon("a relay", async {
-        tokio::join!(relay(served, upstream.into(), &limits), async {
+        tokio::join!(relay(served, upstream.into(), &limits, &never), async {
             say(&mut client, "then the rest").await;
             hear(&mut app, "read ahead, then the rest").await;
             drop((client, app));
@@ -319,4 +321,23 @@ async fn a_slow_reader_holds_the_writer_up() {
         assert!(got == bulk);
     };
     soon("a slow reader", async { tokio::join!(copying, story) }).await;
+}
+
+#[tokio::test]
+async fn a_relay_that_is_stopped_says_what_it_moved() {
+    let (mut client, served) = connection().await;
+    let (upstream, mut app) = tcp_pair().await;
+    let (limits, stop) = (RelayLimits::default(), CancellationToken::new());
+    let (relayed, ()) = soon("a relay", async {
+        tokio::join!(relay(served, upstream.into(), &limits, &stop), async {
+            say(&mut client, "question").await;
+            hear(&mut app, "question").await;
+            say(&mut app, "answer").await;
+            hear(&mut client, "answer").await;
+            stop.cancel();
+        })
+    })
+    .await;
+    assert!(matches!(relayed.end, RelayEnd::Stopped), "{relayed:?}");
+    assert_eq!((relayed.sent_bytes, relayed.received_bytes), (8, 6));
 }

@@ -16,6 +16,7 @@ mod server;
 mod serving;
 mod start;
 mod streams;
+mod switches;
 mod trust;
 
 #[test]
