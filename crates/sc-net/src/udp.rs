@@ -81,7 +81,7 @@ pub struct Associated {
     pub foreign: u64,
     /// Dropped because their header or size was wrong.
     pub malformed: u64,
-    /// Dropped because their target is refused.
+    /// Dropped because their target is refused, by the route or by its guard.
     pub refused: u64,
     /// Dropped because their target's name did not resolve, or too many were being resolved.
     pub unresolved: u64,
@@ -101,6 +101,8 @@ pub enum UdpEnd {
     Idle,
     /// It could not be set up, and the client was told so: the connection has no IP address, or no socket could be bound.
     Refused,
+    /// We were told to stop.
+    Stopped,
     /// A socket of ours failed.
     Failed(io::Error),
 }

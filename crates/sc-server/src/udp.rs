@@ -11,7 +11,7 @@ use crate::event::Event;
 use crate::network::{Refusal, Route};
 use crate::server::Shared;
 
-/// Serves one association until its TCP connection ends.
+/// Serves one association until its TCP connection ends or the server drains; either way what it did is logged.
 pub(crate) async fn associate(shared: &Rc<Shared>, serial: u64, conn: Connection, ask: Ask) {
     let terms = UdpTerms::default();
     let route = |target: &sc_net::Target| match shared.network.udp_route(target) {
@@ -26,10 +26,10 @@ pub(crate) async fn associate(shared: &Rc<Shared>, serial: u64, conn: Connection
             UdpRoute::Refuse
         }
     };
-    let association = sc_net::udp::associate(conn, &ask.target, &terms, route);
-    let Some(done) = shared.drain.run_until_cancelled(association).await else {
-        return;
+    let on_guarded = |target: &sc_net::Target, words: &str| {
+        connection::refuse(shared, serial, target, &Refusal::Guarded(words.to_owned()));
     };
+    let done = sc_net::udp::associate(conn, &ask.target, &terms, route, on_guarded, &shared.drain).await;
     let dropped = done.fragments + done.foreign + done.malformed + done.refused + done.unresolved + done.unsent;
     shared.event(Event::UdpAssociation {
         connection: serial,

@@ -14,10 +14,11 @@ use futures_util::stream::FuturesUnordered;
 use socket2::SockRef;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::{Associated, UdpEnd, UdpRoute, UdpTerms, header};
-use crate::dial::allowed;
-use crate::guard::Guard;
+use crate::dial::{DialError, allowed};
+use crate::guard::{Forbidden, Guard};
 use crate::scratch::with_scratch;
 use crate::socks::{self, Reply, Version};
 use crate::{Connection, Host, Target, UpstreamAddr};
@@ -32,20 +33,26 @@ const LOOKUPS: usize = 8;
 /// Shape: answers the request itself: with the address of the relay, on the IP address at which the client reached us, or
 /// with a refusal. Datagrams are taken from the client's IP address only, and from one port: that of `declared` (the
 /// request's target) when it names one, else the first seen. Answers carry the target as the client wrote it. `route` is
-/// asked once for each target remembered and for each datagram refused.
-/// Cancel: closes everything.
+/// asked once for each target remembered and for each datagram refused. `on_guarded` is told the target and the reason, in
+/// the words of [`DialError::Refused`], for each datagram that `route` sent on and its guard refused. `stop` ends it, and
+/// what was counted until then is returned.
+/// Cancel: closes everything; the counts are lost.
 /// Source: RFC 1928 §6 (the association ends with its connection), §7.
 pub async fn associate(
     mut connection: Connection,
     declared: &Target,
     terms: &UdpTerms,
     route: impl Fn(&Target) -> UdpRoute,
+    on_guarded: impl Fn(&Target, &str),
+    stop: &CancellationToken,
 ) -> Associated {
     let mut association = match Association::open(&connection, declared, terms) {
         Ok(association) => association,
         Err(why) => {
             // It is over either way, and the record says so.
-            let _ = socks::refuse(&mut connection, Version::V5, why).await;
+            let _ = stop
+                .run_until_cancelled(socks::refuse(&mut connection, Version::V5, why))
+                .await;
             return Associated {
                 end: UdpEnd::Refused,
                 ..Associated::default()
@@ -53,17 +60,39 @@ pub async fn associate(
         }
     };
     let bound = Some(association.bound);
-    let end = match socks::reply(&mut connection, Version::V5, Reply::Succeeded, bound).await {
-        Ok(()) => association.run(&mut connection, &route).await,
-        Err(_) => UdpEnd::Closed,
+    let caller = Caller {
+        route: &route,
+        on_guarded: &on_guarded,
     };
+    let served = stop.run_until_cancelled(async {
+        match socks::reply(&mut connection, Version::V5, Reply::Succeeded, bound).await {
+            Ok(()) => association.run(&mut connection, caller).await,
+            Err(_) => UdpEnd::Closed,
+        }
+    });
+    let end = served.await.unwrap_or(UdpEnd::Stopped);
     Associated {
         end,
         ..association.record
     }
 }
 
-type Lookup<'a> = Pin<Box<dyn Future<Output = (Target, Option<SocketAddr>)> + 'a>>;
+type Lookup<'a> = Pin<Box<dyn Future<Output = (Target, Found)> + 'a>>;
+
+/// What a lookup brought.
+enum Found {
+    At(SocketAddr),
+    Nothing,
+    /// Only addresses that the guard refuses; the words say so.
+    Guarded(String),
+}
+
+/// Who decides about targets and hears what became of that.
+#[derive(Clone, Copy)]
+struct Caller<'a> {
+    route: &'a dyn Fn(&Target) -> UdpRoute,
+    on_guarded: &'a dyn Fn(&Target, &str),
+}
 
 struct Association<'a> {
     terms: &'a UdpTerms,
@@ -123,17 +152,17 @@ impl<'a> Association<'a> {
         })
     }
 
-    async fn run(&mut self, connection: &mut Connection, route: &impl Fn(&Target) -> UdpRoute) -> UdpEnd {
+    async fn run(&mut self, connection: &mut Connection, caller: Caller<'_>) -> UdpEnd {
         let mut closed = std::pin::pin!(closed(connection));
         loop {
             let until = self.active + self.terms.limits.idle;
             let result = tokio::select! {
                 () = &mut closed => return UdpEnd::Closed,
-                ready = self.inner.readable() => ready.and_then(|()| self.take_from_client(route)),
+                ready = self.inner.readable() => ready.and_then(|()| self.take_from_client(caller)),
                 ready = readable(self.outer.v4.as_ref()) => ready.and_then(|()| self.take_from_targets(Family::V4)),
                 ready = readable(self.outer.v6.as_ref()) => ready.and_then(|()| self.take_from_targets(Family::V6)),
                 Some((target, found)) = self.lookups.next() => {
-                    self.resolved(&target, found);
+                    self.resolved(&target, found, caller);
                     Ok(())
                 }
                 () = sleep_until(until) => return UdpEnd::Idle,
@@ -145,7 +174,7 @@ impl<'a> Association<'a> {
     }
 
     /// Takes what the client sent.
-    fn take_from_client(&mut self, route: &impl Fn(&Target) -> UdpRoute) -> io::Result<()> {
+    fn take_from_client(&mut self, caller: Caller<'_>) -> io::Result<()> {
         for _ in 0..BATCH {
             let more = with_scratch(|scratch| {
                 let Some((count, from)) = received(&self.inner, scratch)? else {
@@ -153,7 +182,7 @@ impl<'a> Association<'a> {
                 };
                 let bytes = scratch.get(..count).unwrap_or_default();
                 if self.is_client(from) {
-                    self.datagram(bytes, route)
+                    self.datagram(bytes, caller)
                 } else {
                     self.record.foreign += 1
                 }
@@ -170,7 +199,7 @@ impl<'a> Association<'a> {
         from.ip().to_canonical() == self.client_ip && *self.client_port.get_or_insert(from.port()) == from.port()
     }
 
-    fn datagram(&mut self, bytes: &[u8], route: &impl Fn(&Target) -> UdpRoute) {
+    fn datagram(&mut self, bytes: &[u8], caller: Caller<'_>) {
         let Ok(datagram) = header::read(bytes) else {
             self.record.malformed += 1;
             return;
@@ -193,13 +222,13 @@ impl<'a> Association<'a> {
                 self.send(addr, datagram.payload);
             }
             Some((_, State::Resolving(_))) => self.record.unresolved += 1,
-            None => self.first(datagram.target, datagram.payload, route),
+            None => self.first(datagram.target, datagram.payload, caller),
         }
     }
 
     /// Handles the first datagram to a target.
-    fn first(&mut self, target: Target, payload: &[u8], route: &impl Fn(&Target) -> UdpRoute) {
-        let (addr, guard) = match route(&target) {
+    fn first(&mut self, target: Target, payload: &[u8], caller: Caller<'_>) {
+        let (addr, guard) = match (caller.route)(&target) {
             UdpRoute::To(addr) => (addr, None),
             UdpRoute::Dial(guard) => (target.upstream(), Some(guard)),
             UdpRoute::Refuse => return self.record.refused += 1,
@@ -207,9 +236,9 @@ impl<'a> Association<'a> {
         match addr {
             UpstreamAddr::Unix(_) => self.record.refused += 1,
             UpstreamAddr::Tcp(socket) => {
-                if guard.is_some_and(|guard| guard.check(socket).is_err()) {
-                    self.record.refused += 1;
-                    return;
+                if let Some(Err(why)) = guard.map(|guard| guard.check(socket)) {
+                    let words = guarded(UpstreamAddr::Tcp(socket), socket, why);
+                    return self.refused_by_guard(&target, &words, caller);
                 }
                 self.remember(target, State::At(socket));
                 self.send(socket, payload);
@@ -221,24 +250,36 @@ impl<'a> Association<'a> {
                     let found = timeout(terms.limits.resolve, terms.resolver.resolve(&host, port)).await;
                     let found = found.ok().and_then(Result::ok).unwrap_or_default();
                     let guard = guard.as_deref().cloned().unwrap_or_else(Guard::any);
-                    let allowed = allowed(found, &guard).unwrap_or_default();
-                    (asked, allowed.first().copied())
+                    let found = match allowed(found, &guard) {
+                        Ok(allowed) => allowed.first().copied().map_or(Found::Nothing, Found::At),
+                        Err((refused, why)) => Found::Guarded(guarded(UpstreamAddr::Name { host, port }, refused, why)),
+                    };
+                    (asked, found)
                 }));
                 self.remember(target, State::Resolving(payload.to_vec()));
             }
         }
     }
 
+    fn refused_by_guard(&mut self, target: &Target, words: &str, caller: Caller<'_>) {
+        self.record.refused += 1;
+        (caller.on_guarded)(target, words);
+    }
+
     /// Ends a lookup: sends what waited for it, or forgets the target.
-    fn resolved(&mut self, target: &Target, found: Option<SocketAddr>) {
+    fn resolved(&mut self, target: &Target, found: Found, caller: Caller<'_>) {
         let Some(at) = self.targets.iter().position(|known| known.target == *target) else {
             return;
         };
         match (found, self.targets.get_mut(at)) {
-            (Some(addr), Some(known)) => {
+            (Found::At(addr), Some(known)) => {
                 if let State::Resolving(payload) = std::mem::replace(&mut known.state, State::At(addr)) {
                     self.send(addr, &payload);
                 }
+            }
+            (Found::Guarded(words), _) => {
+                self.targets.swap_remove(at);
+                self.refused_by_guard(target, &words, caller);
             }
             _ => {
                 self.targets.swap_remove(at);
@@ -346,6 +387,11 @@ impl Outer {
             None => Ok(socket.insert(bind(any)?)),
         }
     }
+}
+
+/// Says that the guard refused, in the words that a TCP connection's refusal has.
+fn guarded(addr: UpstreamAddr, refused: SocketAddr, why: Forbidden) -> String {
+    DialError::Refused { addr, refused, why }.to_string()
 }
 
 /// The port that the request declares, when it speaks of the address that we see.

@@ -10,6 +10,7 @@ use sc_net::udp::{Associated, UdpEnd, UdpLimits, UdpRoute, UdpTerms, associate, 
 use sc_net::{Guard, Host, Resolver, Target, UpstreamAddr};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpStream, UdpSocket};
+use tokio_util::sync::CancellationToken;
 
 use crate::help::{connection, soon};
 
@@ -81,10 +82,20 @@ async fn check<F: Future<Output = ()>>(
     route: impl Fn(&Target) -> UdpRoute,
     story: impl FnOnce(Client) -> F,
 ) -> Associated {
+    check_told(terms, route, |_, _| (), story).await
+}
+
+/// Like [`check`], and hears what the guard refused.
+async fn check_told<F: Future<Output = ()>>(
+    terms: UdpTerms,
+    route: impl Fn(&Target) -> UdpRoute,
+    on_guarded: impl Fn(&Target, &str),
+    story: impl FnOnce(Client) -> F,
+) -> Associated {
     let (tcp, served) = connection().await;
-    let udp = udp().await;
+    let (udp, stop) = (udp().await, CancellationToken::new());
     let (record, ()) = soon("an association", async {
-        tokio::join!(associate(served, &NOWHERE, &terms, route), async {
+        tokio::join!(associate(served, &NOWHERE, &terms, route, on_guarded, &stop), async {
             story(Client::new(tcp, udp).await).await
         })
     })
@@ -163,12 +174,14 @@ async fn the_guard_and_the_route_refuse() {
         Host::Name(name) if name == "app" => UdpRoute::To(UpstreamAddr::Tcp(app)),
         _ => UdpRoute::Dial(Rc::clone(&guard)),
     };
-    let record = check(
+    let told = RefCell::new(Vec::new());
+    let record = check_told(
         UdpTerms {
             resolver,
             ..UdpTerms::default()
         },
         route,
+        |target, words| told.borrow_mut().push((target.to_string(), words.to_owned())),
         |client| async move {
             client.send(0, &target, b"by address").await;
             client.send(0, &named("never.example", 53), b"by name").await;
@@ -183,8 +196,20 @@ async fn the_guard_and_the_route_refuse() {
     .await;
     assert_eq!(
         (record.refused, record.unresolved, record.sent, record.received),
-        (2, 2, 1, 1),
+        (3, 1, 1, 1),
         "{record:?}"
+    );
+    let (literal, name) = (app.to_string(), format!("rebind.example:{}", app.port()));
+    let line = |asked: &str| {
+        (
+            asked.to_owned(),
+            format!("{asked} is not dialled: 127.0.0.1 is a loopback address"),
+        )
+    };
+    assert_eq!(
+        *told.borrow(),
+        [line(&literal), line(&name)],
+        "what the guard refused, and nothing else"
     );
 }
 
@@ -247,14 +272,15 @@ async fn the_declared_port_is_the_only_one() {
     let (tcp, served) = connection().await;
     let declared = udp().await;
     let other = udp().await;
-    let (terms, port) = (UdpTerms::default(), declared.local_addr().unwrap().port());
+    let (terms, stop) = (UdpTerms::default(), CancellationToken::new());
+    let port = declared.local_addr().unwrap().port();
     let declares = Target {
         host: NOWHERE.host.clone(),
         port,
     };
     let route = |_: &Target| UdpRoute::Dial(Rc::new(Guard::any()));
     let (record, ()) = soon("an association", async {
-        tokio::join!(associate(served, &declares, &terms, route), async {
+        tokio::join!(associate(served, &declares, &terms, route, |_, _| (), &stop), async {
             let client = Client::new(tcp, declared).await;
             let mut bytes = Vec::new();
             header::write(&mut bytes, &target);
@@ -270,8 +296,15 @@ async fn the_declared_port_is_the_only_one() {
 #[tokio::test]
 async fn the_association_ends_with_its_connection() {
     let (tcp, served) = connection().await;
-    let (terms, udp) = (UdpTerms::default(), udp().await);
-    let association = associate(served, &NOWHERE, &terms, |_: &Target| UdpRoute::Refuse);
+    let (terms, udp, stop) = (UdpTerms::default(), udp().await, CancellationToken::new());
+    let association = associate(
+        served,
+        &NOWHERE,
+        &terms,
+        |_: &Target| UdpRoute::Refuse,
+        |_, _| (),
+        &stop,
+    );
     let story = async {
         let Client { tcp, relay, .. } = Client::new(tcp, udp).await;
         assert!(UdpSocket::bind(relay).await.is_err(), "the relay's port is held");
@@ -281,6 +314,25 @@ async fn the_association_ends_with_its_connection() {
     let (record, relay) = soon("an association", async { tokio::join!(association, story) }).await;
     assert!(matches!(record.end, UdpEnd::Closed));
     UdpSocket::bind(relay).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_association_that_is_stopped_says_what_it_did() {
+    let app = echo().await;
+    let (tcp, served) = connection().await;
+    let (terms, udp, stop) = (UdpTerms::default(), udp().await, CancellationToken::new());
+    let route = |_: &Target| UdpRoute::To(UpstreamAddr::Tcp(app));
+    let association = associate(served, &NOWHERE, &terms, route, |_, _| (), &stop);
+    let story = async {
+        let client = Client::new(tcp, udp).await;
+        client.send(0, &named("app", 53), b"before").await;
+        client.expect(&named("app", 53), b"Before").await;
+        stop.cancel();
+        client
+    };
+    let (record, _client) = soon("an association", async { tokio::join!(association, story) }).await;
+    assert!(matches!(record.end, UdpEnd::Stopped), "{record:?}");
+    assert_eq!((record.sent, record.received), (1, 1));
 }
 
 #[tokio::test]

@@ -298,6 +298,31 @@ fn bare_w_lets_other_names_through_but_no_private_addresses() {
 }
 
 #[test]
+fn a_datagram_that_the_guard_refuses_is_told_like_a_connection() {
+    let text = domains_yaml(&["www.shop.example: { root-dir: . }"]);
+    let project = TempProject::with_yaml(&format!("{text}  forward: true\n"));
+    let mut server = Server::start(&project);
+    let relay = udp_associate(server.proxy).expect("an association");
+    relay.send("127.0.0.1", 53, b"private");
+    let told = server.wait_event("refused", 1);
+    assert_eq!(told["target"], "127.0.0.1:53", "{told}");
+    assert_eq!(
+        told["reason"], "127.0.0.1:53 is not dialled: 127.0.0.1 is a loopback address",
+        "{told}"
+    );
+    let pages = server.status()["refused"]["pages"].to_string();
+    assert!(pages.contains("127.0.0.1"), "the ledger tells it: {pages}");
+    server.program.signal(Signal::INT);
+    server.program.wait_exit(PATIENCE);
+    let ended = server.events_named("udp_association");
+    assert_eq!(ended.len(), 1, "an open association is logged at the end: {ended:?}");
+    assert_eq!(ended[0]["dropped"], 1, "{ended:?}");
+    let said = server.program.stderr();
+    assert!(said.contains("1x  127.0.0.1"), "{said}");
+    drop(relay);
+}
+
+#[test]
 fn allow_private_opens_exactly_what_it_lists_and_never_ourselves() {
     let app = HttpApp::start();
     let text = domains_yaml(&["www.shop.example: { root-dir: site }"]);
