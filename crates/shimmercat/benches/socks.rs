@@ -196,17 +196,7 @@ fn shimmercat(folder: &Path) -> Server {
     let port = free_port();
     let program = env!("CARGO_BIN_EXE_shimmercat");
     let socks = port.to_string();
-    let args = [
-        "devlove",
-        "--listen",
-        "0",
-        "-5",
-        &socks,
-        "-w",
-        "127.0.0.1",
-        "--log-codes",
-        "empty",
-    ];
+    let args = ["devlove", "--listen", "0", "-5", &socks, "-w", "--log-codes", "empty"];
     Server::start("shimmercat", port, program, &args, Some(folder))
 }
 
@@ -217,7 +207,7 @@ fn microsocks() -> Server {
         "microsocks",
         port,
         "microsocks",
-        &["-q", "-i", "127.0.0.1", "-p", &text],
+        &["-i", "127.0.0.1", "-p", &text],
         None,
     )
 }
