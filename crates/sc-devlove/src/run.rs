@@ -11,7 +11,7 @@ use sc_config::{Forward, Found, Instance, Places, Settings};
 use sc_net::listen::Listener;
 use sc_net::tasks::Tasks;
 use sc_server::log_codes::LogCodes;
-use sc_server::{Event, Journal, Policy, Server};
+use sc_server::{Event, Journal, Policy, Server, chain};
 use sc_site::{Disclosure, Environment, Sites};
 use sc_tls::{Ca, Created, Minter, Uncovered};
 use tokio::sync::{mpsc, oneshot};
@@ -211,7 +211,7 @@ impl Live<'_> {
         if changes.is_empty() {
             return Ok(changes);
         }
-        let mistake = |error: RunError| vec![format!("error: {}\n", words::chain(&error))];
+        let mistake = |error: RunError| vec![format!("error: {}\n", chain(&error))];
         refuse_open_proxy(&self.start.settings, &settings.forward).map_err(mistake)?;
         let sites = compile_sites(self.start, &settings, &self.side_tasks).map_err(mistake)?;
         for setting in words::needs_restart(&self.start.settings, &settings) {
@@ -235,7 +235,7 @@ impl Live<'_> {
         if let Err(error) = instance.write(&self.start.places.scratch) {
             self.diary.event(Event::Internal {
                 place: "instance",
-                fault: words::chain(&error),
+                fault: chain(&error),
             });
         }
     }
@@ -250,7 +250,7 @@ impl Live<'_> {
             }
             Err(error) => self.diary.event(Event::Internal {
                 place: "ca",
-                fault: words::chain(&error),
+                fault: chain(&error),
             }),
         }
     }

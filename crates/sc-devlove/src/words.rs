@@ -1,6 +1,5 @@
 //! The words of a run: the block at its start, and how settings and faults are called.
 
-use std::error::Error;
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,18 +19,6 @@ pub(crate) fn project(folder: &Path) -> String {
     folder
         .file_name()
         .map_or_else(|| "/".to_owned(), |name| name.to_string_lossy().into_owned())
-}
-
-/// An error and its causes in one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 /// Applications that do not answer yet, by domain; all are asked at once.

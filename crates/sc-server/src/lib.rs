@@ -19,4 +19,4 @@ pub use event::Event;
 pub use journal::Journal;
 pub use network::{LocalFuture, Network, Refusal, Route};
 pub use record::{Around, Entry, Record};
-pub use server::{Kind, Policy, Server};
+pub use server::{Kind, Policy, Server, chain};

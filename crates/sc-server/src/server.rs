@@ -259,8 +259,8 @@ fn accept_event(kind: Kind, event: &accept::AcceptEvent) -> Event {
     }
 }
 
-/// An error and its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+/// An error and its causes in one line, as events carry them.
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
