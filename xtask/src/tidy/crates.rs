@@ -7,12 +7,25 @@ use serde_json::Value;
 
 use crate::shell::{self, output};
 
+/// What a mode may use; never the other mode.
+const MODE: &[&str] = &[
+    "sc-compile",
+    "sc-config",
+    "sc-server",
+    "sc-site",
+    "sc-http",
+    "sc-tls",
+    "sc-net",
+];
+
 /// Which room may use which; a room that is not named here fails. Tests of any room may use sc-testkit.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("shimmercat", &["sc-devlove", "sc-config"]),
+    ("shimmercat", &["sc-devlove", "sc-internet", "sc-config"]),
     ("sc-tool", &["sc-config"]),
+    ("sc-devlove", MODE),
+    ("sc-internet", MODE),
     (
-        "sc-devlove",
+        "sc-compile",
         &["sc-config", "sc-server", "sc-site", "sc-http", "sc-tls", "sc-net"],
     ),
     ("sc-server", &["sc-site", "sc-http", "sc-tls", "sc-net"]),

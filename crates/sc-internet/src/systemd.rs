@@ -1,0 +1,1 @@
+//! What we and a service manager tell each other.
