@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use crate::event::{Event, RECORD};
+use crate::event::{Code, Event, RECORD};
 use crate::record::Record;
 
 /// Takes what happened. Must not block.
@@ -16,33 +16,36 @@ pub trait Journal {
     fn record(&self, record: Record);
 }
 
-/// An event as one JSON object on one line, without the line end.
+/// An event as one JSON object on one line, without the line end: its [`event_map`].
+pub fn event_line(event: &Event, at: SystemTime) -> String {
+    Value::Object(event_map(event, at)).to_string()
+}
+
+/// A record as one JSON object on one line, without the line end: its [`record_map`].
+pub fn record_line(record: &Record) -> String {
+    Value::Object(record_map(record)).to_string()
+}
+
+/// What a log line says of an event.
 ///
 /// Shape: `time` (RFC 3339, UTC), `code`, `event`, `severity`, then the event's own fields.
-pub fn event_line(event: &Event, at: SystemTime) -> String {
-    let code = event.code();
-    line(at, &code.label(), code.name, code.severity.as_str(), event.fields())
+pub fn event_map(event: &Event, at: SystemTime) -> Map<String, Value> {
+    map(at, event.code(), event.fields())
 }
 
-/// A record as one JSON object on one line, without the line end.
-pub fn record_line(record: &Record) -> String {
-    line(
-        record.at,
-        &RECORD.label(),
-        RECORD.name,
-        RECORD.severity.as_str(),
-        record.fields(),
-    )
+/// What a log line says of a record; shaped as [`event_map`].
+pub fn record_map(record: &Record) -> Map<String, Value> {
+    map(record.at, &RECORD, record.fields())
 }
 
-fn line(at: SystemTime, code: &str, name: &str, severity: &str, fields: Map<String, Value>) -> String {
+fn map(at: SystemTime, code: &Code, fields: Map<String, Value>) -> Map<String, Value> {
     let mut map = Map::new();
     map.insert("time".to_owned(), rfc3339(at).into());
-    map.insert("code".to_owned(), code.into());
-    map.insert("event".to_owned(), name.into());
-    map.insert("severity".to_owned(), severity.into());
+    map.insert("code".to_owned(), code.label().into());
+    map.insert("event".to_owned(), code.name.into());
+    map.insert("severity".to_owned(), code.severity.as_str().into());
     map.extend(fields);
-    Value::Object(map).to_string()
+    map
 }
 
 /// A point in time as RFC 3339 text in UTC, always with milliseconds, e.g. `2026-11-22T11:02:58.120Z`.
