@@ -8,14 +8,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::names;
+use crate::wire;
 
 /// An address as written, before anything is resolved.
 ///
 /// Shape: `Name` keeps the host lower-case and in punycode; `Unix` keeps the path as written, possibly relative.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub enum Address {
     /// An IP address and a port.
     Tcp(SocketAddr),
@@ -27,7 +29,7 @@ pub enum Address {
         port: u16,
     },
     /// A unix stream socket.
-    Unix(PathBuf),
+    Unix(#[serde(with = "wire::path")] PathBuf),
     /// An inherited, already open descriptor.
     Fd(i32),
     /// A socket named by socket activation (`FileDescriptorName=` in a systemd unit).

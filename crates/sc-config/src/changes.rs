@@ -238,10 +238,7 @@ fn project_facts(settings: &Settings) -> Vec<Fact> {
         fact("sim-latency", settings.shape.latency.map(show_time).unwrap_or_default()),
         fact("log-codes", settings.log_codes.as_deref().unwrap_or("default")),
         fact("log-format", log_format),
-        fact(
-            "redirect",
-            settings.redirect.as_ref().map(ToString::to_string).unwrap_or_default(),
-        ),
+        fact("redirect", list(&settings.redirect)),
         fact("cert", path(&settings.cert)),
         fact("key", path(&settings.key)),
         secret("redis", redis.to_owned()),
@@ -249,6 +246,18 @@ fn project_facts(settings: &Settings) -> Vec<Fact> {
             "workers",
             settings.workers.map(|workers| workers.to_string()).unwrap_or_default(),
         ),
+        fact(
+            "standby",
+            settings.standby.map_or("auto", |on| if on { "true" } else { "false" }),
+        ),
+        fact("worker-life", show_time(settings.worker_life)),
+        fact("drain-time", show_time(settings.drain_time)),
+        fact("stop-time", show_time(settings.stop_time)),
+        fact(
+            "metrics",
+            settings.metrics.as_ref().map(ToString::to_string).unwrap_or_default(),
+        ),
+        fact("instance", settings.instance.as_deref().unwrap_or_default()),
         fact("disclose-errors", settings.disclose_errors),
     ]
 }

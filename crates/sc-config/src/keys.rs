@@ -4,6 +4,10 @@
 //! not fit it, and [`crate::schema`] and [`crate::reference`] are written from it, so that none of them can drift. What
 //! values mean together (a domain with both `port` and `root-dir`, say) is not told here.
 
+use std::time::Duration;
+
+use crate::settings;
+
 /// A mapping whose keys are known.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -82,6 +86,8 @@ pub(crate) enum Scalar {
     Latency,
     /// A time limit.
     Time,
+    /// A time limit that is not shorter than this.
+    TimeFrom(Duration),
     /// A field name that may be set on a response.
     HeaderName,
     /// A field value.
@@ -96,6 +102,8 @@ pub(crate) enum Scalar {
     LogCodes,
     /// `auto`, `off` or a URL.
     Redis,
+    /// The name of an instance.
+    Instance,
 }
 
 const NOT_YET: &str = "Not supported yet; the name is kept free.";
@@ -218,10 +226,10 @@ pub(crate) static TOP: Table = Table {
         },
         Key {
             name: "redirect",
-            shape: Shape::Scalar(Scalar::Listen),
-            doc: "Plain-HTTP address that only redirects to HTTPS (internet). The same as `-t`.",
+            shape: Shape::OneOrMore(&Shape::Scalar(Scalar::Listen)),
+            doc: "Plain-HTTP addresses that only redirect to HTTPS (internet). The same as `-t`.",
             default: Some("off"),
-            example: "0.0.0.0:80",
+            example: "[0.0.0.0:80, '[::]:80']",
         },
         Key {
             name: "cert",
@@ -251,6 +259,50 @@ pub(crate) static TOP: Table = Table {
             doc: "Number of lanes of workers (internet).",
             default: Some("one per core"),
             example: "4",
+        },
+        Key {
+            name: "standby",
+            shape: Shape::Bool,
+            doc: "Whether each lane keeps a second worker, warm and idle, that takes over at once (internet). It costs \
+                  the memory of one more worker for each lane.",
+            default: Some("when memory allows"),
+            example: "true",
+        },
+        Key {
+            name: "worker-life",
+            shape: Shape::Scalar(Scalar::TimeFrom(settings::SHORTEST_WORKER_LIFE)),
+            doc: "Shortest life of a worker (internet); each one lives up to 15 minutes longer, at random.",
+            default: Some("15m"),
+            example: "1h",
+        },
+        Key {
+            name: "drain-time",
+            shape: Shape::Scalar(Scalar::Time),
+            doc: "Longest time that a retiring worker may finish its exchanges and tunnels (internet).",
+            default: Some("15m"),
+            example: "30m",
+        },
+        Key {
+            name: "stop-time",
+            shape: Shape::Scalar(Scalar::Time),
+            doc: "Longest time that all workers may finish when the program is told to stop (internet).",
+            default: Some("60s"),
+            example: "20s",
+        },
+        Key {
+            name: "metrics",
+            shape: Shape::Scalar(Scalar::Listen),
+            doc: "Where Prometheus finds the metrics, in plain HTTP: loopback or a unix socket (internet).",
+            default: Some("the control socket only"),
+            example: "127.0.0.1:9145",
+        },
+        Key {
+            name: "instance",
+            shape: Shape::Scalar(Scalar::Instance),
+            doc: "Name of the instance in Redis (internet). Machines that serve one site together share it; anything \
+                  else has a name of its own.",
+            default: Some("made of the project's folder"),
+            example: "shop",
         },
         Key {
             name: "disclose-errors",
@@ -518,11 +570,13 @@ impl Scalar {
             Self::Network => "an IP address or network".to_owned(),
             Self::Bandwidth => "a bandwidth".to_owned(),
             Self::Latency | Self::Time => "a time".to_owned(),
+            Self::TimeFrom(least) => format!("a time of at least {} minutes", least.as_secs() / 60),
             Self::HeaderName => "a field name".to_owned(),
             Self::RedirectFrom => "a path".to_owned(),
             Self::RedirectTo => "a path or URL".to_owned(),
             Self::LogCodes => "an expression of log codes".to_owned(),
             Self::Redis => "`auto`, `off` or a URL".to_owned(),
+            Self::Instance => "a name of letters, digits, `-`, `_` and `.`".to_owned(),
         }
     }
 }

@@ -28,6 +28,7 @@ mod syntax;
 pub mod template;
 mod tree;
 pub mod units;
+mod wire;
 
 pub use address::{Address, AddressError};
 pub use changes::changes;

@@ -7,12 +7,14 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// One name (`www.x.example`) or all names below one (`*.x.example`).
 ///
 /// Shape: lower-case punycode without a closing dot; ordered by name, the exact one before its wildcard.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct NamePattern {
     name: String,
     wildcard: bool,
@@ -122,6 +124,20 @@ impl NamePattern {
 impl fmt::Display for NamePattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", if self.wildcard { "*." } else { "" }, self.name)
+    }
+}
+
+impl From<NamePattern> for String {
+    fn from(name: NamePattern) -> Self {
+        name.to_string()
+    }
+}
+
+impl TryFrom<String> for NamePattern {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Homes {
 /// The places of one project, all absolute.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Places {
+    /// Name of this project and scratch folder that no other on this machine has: the folder's last part and 8 hex digits.
+    pub id: String,
     /// The project's folder, without symlinks.
     pub folder: PathBuf,
     /// Scratch folder inside the project's folder.
@@ -118,6 +120,7 @@ impl Places {
         let (runtime, control) = short_enough(runtime, &hash);
         let (scratch, profiles) = (folder.join(scratch_name), state.join("profiles"));
         Ok(Self {
+            id: universe,
             folder,
             scratch,
             state,

@@ -93,7 +93,7 @@ fn scalar(kind: Scalar) -> Value {
             let least = u8::from(matches!(kind, Scalar::Connect));
             json!({ "anyOf": [{ "type": "integer", "minimum": least, "maximum": 65535 }, text()] })
         }
-        Scalar::Bandwidth | Scalar::Time => json!({ "type": ["string", "number"] }),
+        Scalar::Bandwidth | Scalar::Time | Scalar::TimeFrom(_) => json!({ "type": ["string", "number"] }),
         Scalar::HeaderValue => json!({ "type": ["string", "number", "boolean"] }),
         Scalar::Credential => json!({ "type": ["string", "number", "boolean"] }),
         Scalar::RedirectFrom => json!({ "type": "string", "pattern": "^/" }),
@@ -106,6 +106,7 @@ fn scalar(kind: Scalar) -> Value {
         | Scalar::Latency
         | Scalar::HeaderName
         | Scalar::LogCodes
-        | Scalar::Redis => text(),
+        | Scalar::Redis
+        | Scalar::Instance => text(),
     }
 }

@@ -8,9 +8,12 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::address::Address;
 use crate::names::NamePattern;
 use crate::networks::Network;
+use crate::wire;
 
 /// Port of the HTTPS listener when none is given, on loopback. Source: the first ShimmerCat.
 pub const DEFAULT_HTTPS_PORT: u16 = 4043;
@@ -18,8 +21,21 @@ pub const DEFAULT_HTTPS_PORT: u16 = 4043;
 /// Port of the little network when none is given, on loopback. Source: the first ShimmerCat.
 pub const DEFAULT_SOCKS_PORT: u16 = 2006;
 
+/// Shortest life of a worker, by default and at all (`internet`). Source: the user's page on Internet mode, "always greater
+/// than 15 minutes".
+pub const SHORTEST_WORKER_LIFE: Duration = Duration::from_secs(15 * 60);
+
+/// How long a retiring worker may finish exchanges and tunnels when nothing else is said: as long as it lived at least.
+pub const DEFAULT_DRAIN_TIME: Duration = Duration::from_secs(15 * 60);
+
+/// How long all workers may finish when the program is told to stop: less than the 90 s after which systemd kills.
+pub const DEFAULT_STOP_TIME: Duration = Duration::from_secs(60);
+
 /// Everything the file says about the project.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// Shape: what serde writes is read again as it was, secrets and paths of any bytes included. It holds passwords in clear:
+/// it may only ever be written into a sealed memory file that goes from a master to its workers.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Settings {
     /// The domains in the order of the file.
     pub domains: Vec<Domain>,
@@ -47,16 +63,30 @@ pub struct Settings {
     pub log_codes: Option<String>,
     /// The shape of log lines.
     pub log_format: LogFormat,
-    /// Where plain HTTP is redirected to HTTPS (`internet`).
-    pub redirect: Option<Address>,
+    /// Where plain HTTP is redirected to HTTPS (`internet`); empty is nowhere.
+    pub redirect: Vec<Address>,
     /// Certificate chain of the instance (`internet`), absolute.
+    #[serde(with = "wire::path::option")]
     pub cert: Option<PathBuf>,
     /// Private key of the instance (`internet`), absolute.
+    #[serde(with = "wire::path::option")]
     pub key: Option<PathBuf>,
     /// Which Redis is used (`internet`).
     pub redis: Redis,
     /// Number of lanes (`internet`); `None` is one per core.
     pub workers: Option<NonZeroU16>,
+    /// Whether each lane keeps a warm worker ready to follow (`internet`); `None` is when memory allows.
+    pub standby: Option<bool>,
+    /// Shortest life of a worker (`internet`), never less than [`SHORTEST_WORKER_LIFE`].
+    pub worker_life: Duration,
+    /// Longest time that a retiring worker may finish exchanges and tunnels (`internet`).
+    pub drain_time: Duration,
+    /// Longest time that all workers may finish when the program is told to stop (`internet`).
+    pub stop_time: Duration,
+    /// Where Prometheus finds the metrics (`internet`); loopback or a unix socket.
+    pub metrics: Option<Address>,
+    /// Name of the instance in Redis (`internet`); `None` is the id of the project.
+    pub instance: Option<String>,
     /// Whether an application's own error pages are shown to the public (`internet`).
     pub disclose_errors: bool,
 }
@@ -78,18 +108,24 @@ impl Default for Settings {
             shape: Shape::default(),
             log_codes: None,
             log_format: LogFormat::Auto,
-            redirect: None,
+            redirect: Vec::new(),
             cert: None,
             key: None,
             redis: Redis::Auto,
             workers: None,
+            standby: None,
+            worker_life: SHORTEST_WORKER_LIFE,
+            drain_time: DEFAULT_DRAIN_TIME,
+            stop_time: DEFAULT_STOP_TIME,
+            metrics: None,
+            instance: None,
             disclose_errors: false,
         }
     }
 }
 
 /// One entry of `domains`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Domain {
     /// The name or wildcard it answers for.
     pub name: NamePattern,
@@ -146,11 +182,12 @@ pub(crate) fn default_index() -> Vec<String> {
 }
 
 /// What answers for a domain.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub enum Kind {
     /// Files first, then the application. At least one of the two is there.
     Electric {
         /// Folder of the files, absolute.
+        #[serde(with = "wire::path::option")]
         root_dir: Option<PathBuf>,
         /// Names that answer for a folder, in order of preference.
         index: Vec<String>,
@@ -174,7 +211,7 @@ pub enum Kind {
 }
 
 /// Who can reach a domain.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Audience {
     /// Everybody who reaches the HTTPS listener, and the little network.
     Public,
@@ -183,7 +220,7 @@ pub enum Audience {
 }
 
 /// An application that answers over a network.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Consultant {
     /// Where it listens; the paths of unix sockets are absolute. Never empty.
     pub connect_to: Vec<Address>,
@@ -223,7 +260,7 @@ pub(crate) const DEFAULT_FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(300)
 pub(crate) const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// What an application speaks.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum ApplicationProtocol {
     /// HTTP/1.1.
     Http,
@@ -245,18 +282,18 @@ impl ApplicationProtocol {
 }
 
 /// Which certificates of an `https` application are trusted.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Verify {
     /// Those the machine trusts.
     Platform,
     /// Those the machine trusts, and the certificates of this PEM file (absolute).
-    Pem(PathBuf),
+    Pem(#[serde(with = "wire::path")] PathBuf),
     /// Every one.
     Nothing,
 }
 
 /// One redirect of a domain.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Redirect {
     /// Path it answers for. With `/*` at its end: every path below as well.
     pub from: String,
@@ -270,7 +307,7 @@ pub struct Redirect {
 pub(crate) const DEFAULT_REDIRECT_STATUS: u16 = 302;
 
 /// Which names that are not configured are forwarded to the Internet.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Forward {
     /// None.
     No,
@@ -281,7 +318,7 @@ pub enum Forward {
 }
 
 /// A user of the little network.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct SocksUser {
     /// User name, 1 to 255 bytes (RFC 1929 §2).
     pub name: String,
@@ -290,7 +327,7 @@ pub struct SocksUser {
 }
 
 /// The simulated network.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Shape {
     /// Bytes per second towards the browser; `None` is unlimited.
     pub bandwidth: Option<u64>,
@@ -299,7 +336,7 @@ pub struct Shape {
 }
 
 /// The shape of log lines.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum LogFormat {
     /// Pretty on a terminal, JSON otherwise.
     Auto,
@@ -310,7 +347,7 @@ pub enum LogFormat {
 }
 
 /// Which Redis is used.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Redis {
     /// An own one, when a server is installed.
     Auto,
@@ -321,7 +358,10 @@ pub enum Redis {
 }
 
 /// A text that never appears in logs or error messages.
-#[derive(Clone, Eq, PartialEq)]
+///
+/// Shape: serde writes the text itself, because a worker needs it; see [`Settings`] for where it may go.
+#[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {

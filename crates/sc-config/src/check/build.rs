@@ -60,7 +60,8 @@ impl Builder<'_> {
             .many("listen")
             .iter()
             .chain(fields.node("socks-5"))
-            .chain(fields.node("redirect"))
+            .chain(fields.many("redirect"))
+            .chain(fields.node("metrics"))
         {
             let Some(address) = text(node).and_then(|text| self.listening(text)) else {
                 continue;
@@ -89,7 +90,12 @@ impl Builder<'_> {
             settings.socks5 = fields.text("socks-5").and_then(|text| self.listening(text));
             settings.socks5_given = true;
         }
-        settings.redirect = fields.text("redirect").and_then(|text| self.listening(text));
+        settings.redirect = fields
+            .many("redirect")
+            .iter()
+            .filter_map(text)
+            .filter_map(|text| self.listening(text))
+            .collect();
         settings.enable_socks5 = fields.flag("enable-socks-5").unwrap_or(false);
     }
 
@@ -148,6 +154,28 @@ impl Builder<'_> {
         };
         settings.workers = fields.text("workers").and_then(|text| text.parse::<NonZeroU16>().ok());
         settings.disclose_errors = fields.flag("disclose-errors").unwrap_or(false);
+        settings.standby = fields.flag("standby");
+        let time = |name| fields.text(name).and_then(|text| units::time_limit(text).ok());
+        settings.worker_life = time("worker-life").unwrap_or(settings.worker_life);
+        settings.drain_time = time("drain-time").unwrap_or(settings.drain_time);
+        settings.stop_time = time("stop-time").unwrap_or(settings.stop_time);
+        settings.instance = fields.text("instance").map(str::to_owned);
+        self.metrics(fields, settings);
+    }
+
+    /// Metrics tell strangers too much about a site, so they stay on the machine.
+    fn metrics(&mut self, fields: Fields<'_>, settings: &mut Settings) {
+        settings.metrics = fields.text("metrics").and_then(|text| self.listening(text));
+        if let (Some(node), Some(address)) = (fields.node("metrics"), &settings.metrics)
+            && !address.is_loopback()
+        {
+            let error = Diagnostic::error(format!("others could read the metrics at `{address}`"));
+            self.found.push(
+                error
+                    .at(node.place.clone())
+                    .hint("listen on loopback, as in `metrics: 9145`, or on a unix socket"),
+            );
+        }
     }
 
     fn domains(&mut self, entry: &Entry, settings: &mut Settings) {

@@ -82,6 +82,10 @@ pub(super) fn check(kind: Scalar, text: &str) -> Result<(), Problem> {
         Scalar::Bandwidth => units::bandwidth(text).map(drop).map_err(of_unit),
         Scalar::Latency => units::latency(text).map(drop).map_err(of_unit),
         Scalar::Time => units::time_limit(text).map(drop).map_err(of_unit),
+        Scalar::TimeFrom(least) => match units::time_limit(text).map_err(of_unit)? {
+            time if time < least => Err(must_be(kind, text)),
+            _ => Ok(()),
+        },
         Scalar::Integer(least, most) => match text.parse::<u32>() {
             Ok(number) if (least..=most).contains(&number) => Ok(()),
             _ => Err(must_be(kind, text)),
@@ -104,6 +108,7 @@ pub(super) fn check(kind: Scalar, text: &str) -> Result<(), Problem> {
         Scalar::Credential => credential(text),
         Scalar::LogCodes => log_codes(text),
         Scalar::Redis => redis(text),
+        Scalar::Instance => instance(kind, text),
     }
 }
 
@@ -268,6 +273,18 @@ fn log_codes(text: &str) -> Result<(), Problem> {
     } else {
         Ok(())
     }
+}
+
+/// Longest name of an instance: it stands in every key of Redis.
+const INSTANCE_MAX_BYTES: usize = 64;
+
+/// A colon would end the name inside a key of Redis.
+fn instance(kind: Scalar, text: &str) -> Result<(), Problem> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    if text.is_empty() || text.len() > INSTANCE_MAX_BYTES || !text.bytes().all(plain) {
+        return Err(must_be(kind, text).hint(format!("at most {INSTANCE_MAX_BYTES} of them, as in `shop`")));
+    }
+    Ok(())
 }
 
 fn redis(text: &str) -> Result<(), Problem> {

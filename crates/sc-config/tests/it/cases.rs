@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sc_config::{Found, Settings, load, render_all};
+use sc_config::{Diagnostic, Found, Loaded, Settings, load, render_all};
 
 pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases")
@@ -70,6 +70,24 @@ fn cases() {
     assert!(wrong.is_empty(), "{}\n(UPDATE_EXPECT=1 accepts)", wrong.join("\n"));
 }
 
+/// A worker gets its settings from the master, so none may be lost or changed on the way.
+#[test]
+fn settings_go_from_one_process_to_another_as_they_are() {
+    let mut seen = 0;
+    for name in names().0 {
+        if let Ok(loaded) = scene(&name).1 {
+            let text = serde_json::to_string(&loaded.settings).unwrap();
+            assert_eq!(
+                serde_json::from_str::<Settings>(&text).unwrap(),
+                loaded.settings,
+                "{name}"
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen >= 20, "only {seen}");
+}
+
 /// Everything that is rendered fits a terminal of 80 columns and names its severity.
 #[test]
 fn expectations_fit_80_columns() {
@@ -82,7 +100,8 @@ fn expectations_fit_80_columns() {
     }
 }
 
-fn outcome(name: &str) -> String {
+/// Loads a case from a folder of its own, which lasts as long as the first value.
+fn scene(name: &str) -> (tempfile::TempDir, Result<Loaded, Vec<Diagnostic>>) {
     let scene = tempfile::tempdir().unwrap();
     let root = scene.path().canonicalize().unwrap();
     for folder in ["site", "public", "certs"] {
@@ -100,7 +119,14 @@ fn outcome(name: &str) -> String {
         shown: "devlove.yaml".into(),
         ..Found::file(&file)
     };
-    let text = match load(&found) {
+    let loaded = load(&found);
+    (scene, loaded)
+}
+
+fn outcome(name: &str) -> String {
+    let (scene, loaded) = scene(name);
+    let root = scene.path().canonicalize().unwrap();
+    let text = match loaded {
         Ok(loaded) => format!(
             "{}\n== settings\n{}",
             render_all(&loaded.warnings, false),

@@ -1,10 +1,12 @@
 //! The small grammars never panic, and what they print they read again.
 
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use proptest::prelude::*;
-use sc_config::{Address, NamePattern, Network, names, units};
+use sc_config::{Address, NamePattern, Network, Settings, names, units};
 
 fn addresses() -> impl Strategy<Value = Address> {
     let host = "[a-z][a-z0-9]{0,10}(\\.[a-z][a-z0-9]{0,10}){0,3}";
@@ -50,6 +52,18 @@ proptest! {
     #[test]
     fn addresses_are_read_as_they_are_shown(address in addresses()) {
         prop_assert_eq!(address.to_string().parse::<Address>(), Ok(address));
+    }
+
+    #[test]
+    fn addresses_and_paths_go_through_serde_unchanged(address in addresses(), bytes in proptest::collection::vec(1u8.., 1..40)) {
+        let path = PathBuf::from(OsString::from_vec(bytes));
+        let settings = Settings {
+            listen: vec![address, Address::Unix(path.clone())],
+            cert: Some(path),
+            ..Settings::default()
+        };
+        let text = serde_json::to_string(&settings).expect("settings can be written");
+        prop_assert_eq!(serde_json::from_str::<Settings>(&text).expect("settings can be read"), settings);
     }
 
     #[test]
