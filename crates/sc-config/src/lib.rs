@@ -45,8 +45,8 @@ pub use places::{Homes, Places, PlacesError};
 pub use reference::reference;
 pub use schema::schema;
 pub use settings::{
-    ApplicationProtocol, Audience, Consultant, Domain, Forward, Kind, LogFormat, Redirect, Redis, Secret, Settings,
-    Shape, SocksUser, Verify,
+    ApplicationProtocol, Audience, Consultant, Domain, Forward, Kind, LogFormat, Redirect, Redis, RedisError, Secret,
+    Settings, Shape, SocksUser, Verify,
 };
 pub use source::{Place, Source};
 pub use template::init_template;

@@ -357,6 +357,27 @@ pub enum Redis {
     Url(Secret),
 }
 
+/// What may stand for a Redis; does not repeat what was written, since it may hold a password.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("must be `auto`, `off` or the URL of a Redis")]
+pub struct RedisError;
+
+impl std::str::FromStr for Redis {
+    type Err = RedisError;
+
+    fn from_str(text: &str) -> Result<Self, RedisError> {
+        const KINDS: [&str; 4] = ["redis://", "rediss://", "unix://", "redis+unix://"];
+        let mut kinds = KINDS.iter().filter_map(|kind| text.strip_prefix(kind));
+        match text {
+            "auto" => Ok(Redis::Auto),
+            "off" => Ok(Redis::Off),
+            _ if text.chars().any(|c| c.is_whitespace() || c.is_control()) => Err(RedisError),
+            _ if kinds.any(|rest| !rest.is_empty()) => Ok(Redis::Url(Secret::new(text))),
+            _ => Err(RedisError),
+        }
+    }
+}
+
 /// A text that never appears in logs or error messages.
 ///
 /// Shape: serde writes the text itself, because a worker needs it; see [`Settings`] for where it may go.

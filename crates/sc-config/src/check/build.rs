@@ -147,11 +147,10 @@ impl Builder<'_> {
                 self.found.push(error.why("a certificate and its key belong together"));
             }
         }
-        settings.redis = match fields.text("redis") {
-            None | Some("auto") => Redis::Auto,
-            Some("off") => Redis::Off,
-            Some(url) => Redis::Url(Secret::new(url)),
-        };
+        settings.redis = fields
+            .text("redis")
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(Redis::Auto);
         settings.workers = fields.text("workers").and_then(|text| text.parse::<NonZeroU16>().ok());
         settings.disclose_errors = fields.flag("disclose-errors").unwrap_or(false);
         settings.standby = fields.flag("standby");

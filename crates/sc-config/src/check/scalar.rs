@@ -6,6 +6,7 @@ use crate::diagnostic::Diagnostic;
 use crate::keys::Scalar;
 use crate::names::{self, NamePattern};
 use crate::networks::Network;
+use crate::settings::Redis;
 use crate::units;
 
 /// What is wrong with a text.
@@ -288,17 +289,9 @@ fn instance(kind: Scalar, text: &str) -> Result<(), Problem> {
 }
 
 fn redis(text: &str) -> Result<(), Problem> {
-    const KINDS: [&str; 4] = ["redis://", "rediss://", "unix://", "redis+unix://"];
-    let is_url = KINDS
-        .iter()
-        .any(|kind| text.strip_prefix(kind).is_some_and(|rest| !rest.is_empty()));
-    match text {
-        "auto" | "off" => Ok(()),
-        _ if is_url && !text.chars().any(|c| c.is_whitespace() || c.is_control()) => Ok(()),
-        _ => {
-            // What was written may hold a password, so it is not repeated.
-            let hint = "URLs begin with `redis://`, `rediss://` or `unix://`".to_owned();
-            Err(Problem::of_key(format!("must be {}", Scalar::Redis.words())).hint(hint))
-        }
-    }
+    text.parse::<Redis>().map(|_| ()).map_err(|_| {
+        // What was written may hold a password, so it is not repeated.
+        let hint = "URLs begin with `redis://`, `rediss://` or `unix://`".to_owned();
+        Problem::of_key(format!("must be {}", Scalar::Redis.words())).hint(hint)
+    })
 }
