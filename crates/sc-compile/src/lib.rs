@@ -1,5 +1,13 @@
-//! From settings, which speak of the file, to what the engine wants. Shared by both modes.
+//! From settings, which speak of the file, to what the rooms below want. Shared by both modes.
 //!
-//! Sites, names of the little network and where they lead, who may use it. It binds nothing, watches nothing and serves
-//! nothing; the modes do.
+//! [`sites`] makes what `sc-site` serves, [`names`] decides where a name of the little network leads, [`access`] says who
+//! may use it and what it may reach. It binds nothing, watches nothing and serves nothing; the modes do.
 #![forbid(unsafe_code)]
+
+pub mod access;
+pub mod names;
+pub mod sites;
+
+pub use access::{OpenProxy, auth, check_proxy, guard, networks, shape};
+pub use names::{Names, Transport};
+pub use sites::{public_names, sites, upstream};

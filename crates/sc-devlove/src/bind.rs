@@ -1,4 +1,4 @@
-//! Takes what a run needs for itself: the lock, the ports, the control socket. And the policies that belong to the ports.
+//! Takes what a run needs for itself: the lock, the ports, the control socket.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::net::SocketAddr;
@@ -6,10 +6,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use sc_config::{Address, Instance, Places, Settings};
+use sc_net::Guard;
 use sc_net::listen::{self, BindError, Listener, Place};
-use sc_net::shape::Shape;
-use sc_net::socks::Auth;
-use sc_net::{Guard, Network};
 use sc_server::Kind;
 
 use crate::error::RunError;
@@ -51,7 +49,7 @@ impl Bound {
 
     /// The guard of everything that `-w` lets out.
     pub(crate) fn guard(&self, settings: &Settings) -> Guard {
-        guard(settings, &self.addresses())
+        sc_compile::guard(settings, &self.addresses())
     }
 
     /// The listeners, with what they speak.
@@ -59,11 +57,6 @@ impl Bound {
         let https = self.https.into_iter().map(|listener| (listener, Kind::Tls));
         https.chain(self.proxy.map(|proxy| (proxy, Kind::Proxy))).collect()
     }
-}
-
-/// The guard of everything that `-w` lets out.
-pub(crate) fn guard(settings: &Settings, own: &[SocketAddr]) -> Guard {
-    Guard::public(networks(&settings.allow_private), own.to_vec())
 }
 
 /// Takes the lock of the project's scratch folder; it lasts as long as the file is open.
@@ -143,38 +136,4 @@ pub(crate) fn control(places: &Places) -> Result<Listener, RunError> {
         source,
     };
     listen::bind(&Place::Unix(places.control.clone())).map_err(failed)
-}
-
-/// Who may use the proxy port.
-pub(crate) fn auth(settings: &Settings) -> Auth {
-    let users: Vec<_> = settings
-        .socks_users
-        .iter()
-        .map(|user| (user.name.clone(), user.password.expose().to_owned()))
-        .collect();
-    if users.is_empty() {
-        Auth::None
-    } else {
-        Auth::Users(users)
-    }
-}
-
-/// The same networks, in the words of the room that uses them.
-pub(crate) fn networks(networks: &[sc_config::Network]) -> Vec<Network> {
-    networks
-        .iter()
-        .map(|network| Network::new(network.base(), network.prefix()))
-        .collect()
-}
-
-/// The simulated network.
-pub(crate) fn shape(settings: &Settings) -> Option<Shape> {
-    let shape = settings.shape;
-    if shape.bandwidth.is_none() && shape.latency.is_none() {
-        return None;
-    }
-    Some(Shape {
-        bandwidth: shape.bandwidth,
-        latency: shape.latency,
-    })
 }

@@ -35,12 +35,9 @@ pub enum RunError {
     /// An address of a form that cannot be listened on here.
     #[error("cannot listen on `{0}`")]
     NotHere(String),
-    /// The proxy would be reachable by others without knowing them.
-    #[error("the proxy at {0} would be open to everybody who can reach it")]
-    OpenProxy(String),
-    /// The proxy would be reachable by others and let everything through.
-    #[error("the proxy at {0} would let others use this machine's Internet access")]
-    OpenRelay(String),
+    /// The proxy would be open to others.
+    #[error(transparent)]
+    OpenProxy(sc_compile::OpenProxy),
     /// The CA could not be opened or made.
     #[error("the project's certificate authority cannot be used")]
     Ca(#[source] sc_tls::CaError),
@@ -70,10 +67,7 @@ impl RunError {
 
     /// Whether the configuration or the command line is at fault.
     pub fn is_configuration(&self) -> bool {
-        matches!(
-            self,
-            RunError::NotHere(_) | RunError::OpenProxy(_) | RunError::OpenRelay(_) | RunError::Site(_)
-        )
+        matches!(self, RunError::NotHere(_) | RunError::OpenProxy(_) | RunError::Site(_))
     }
 
     /// What to try.
@@ -83,8 +77,7 @@ impl RunError {
             RunError::Bind { .. } if self.is_taken() => {
                 Some("choose another port, or leave the option out for a free one")
             }
-            RunError::OpenProxy(_) => Some("set socks-users or socks-allow, or use a loopback address"),
-            RunError::OpenRelay(_) => Some("give -w a list of hosts, or use a loopback address"),
+            RunError::OpenProxy(open) => Some(open.hint()),
             _ => None,
         }
     }

@@ -1,12 +1,11 @@
 //! Development mode: sites open under their real names, in a little network of their own.
 //!
 //! A run is told in [`run()`]: `run.rs` reads like the story. What the network answers to a name is decided in
-//! `little_network.rs`, what was refused is kept in the [`ledger`], settings become sites in `compile.rs`. This room prints
+//! `sc-compile`, as settings become sites there; what was refused is kept in the [`ledger`]. This room prints
 //! nothing: it gives words to a [`Voice`].
 #![forbid(unsafe_code)]
 
 mod bind;
-mod compile;
 mod control;
 mod diary;
 mod error;

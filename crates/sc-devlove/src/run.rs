@@ -7,7 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use sc_config::{Forward, Found, Instance, Places, Settings};
+use sc_compile::Names;
+use sc_config::{Found, Instance, Places, Settings};
 use sc_net::listen::Listener;
 use sc_net::tasks::Tasks;
 use sc_server::log_codes::LogCodes;
@@ -17,7 +18,6 @@ use sc_tls::{Ca, Created, Minter, Uncovered};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::bind;
-use crate::compile::{self, Names};
 use crate::control::{Control, Verdict};
 use crate::diary::Diary;
 use crate::error::RunError;
@@ -74,7 +74,7 @@ const CA_CHECK: Duration = Duration::from_secs(6 * 3600);
 pub async fn run(start: Start, mut next_signal: impl AsyncFnMut() -> Signal) -> Result<(), RunError> {
     start.places.create().map_err(RunError::Places)?;
     let _lock: File = bind::lock(&start.places)?;
-    refuse_open_proxy(&start.settings, &start.settings.forward)?;
+    sc_compile::check_proxy(&start.settings, &start.settings.forward).map_err(RunError::OpenProxy)?;
     let diary = Rc::new(Diary::new(start.voice.clone(), start.log_codes.clone(), start.clock));
     let ca = open_ca(&start, &diary)?;
     let bound = bind::all(&start.settings)?;
@@ -212,7 +212,8 @@ impl Live<'_> {
             return Ok(changes);
         }
         let mistake = |error: RunError| vec![format!("error: {}\n", chain(&error))];
-        refuse_open_proxy(&self.start.settings, &settings.forward).map_err(mistake)?;
+        sc_compile::check_proxy(&self.start.settings, &settings.forward)
+            .map_err(|open| mistake(RunError::OpenProxy(open)))?;
         let sites = compile_sites(self.start, &settings, &self.side_tasks).map_err(mistake)?;
         for setting in words::needs_restart(&self.start.settings, &settings) {
             self.diary.event(Event::RestartNeeded {
@@ -221,7 +222,8 @@ impl Live<'_> {
         }
         let names = Names::of(&settings);
         self.minter.set_covers(covers(&names));
-        self.network.swap(names, bind::guard(&settings, &self.guard_addresses));
+        self.network
+            .swap(names, sc_compile::guard(&settings, &self.guard_addresses));
         self.server.swap_sites(sites);
         self.tell_others(|instance| instance.names = names_of(&settings));
         *self.settings.borrow_mut() = settings;
@@ -280,27 +282,12 @@ fn open_ca(start: &Start, diary: &Diary) -> Result<Arc<Ca>, RunError> {
     Ok(Arc::new(ca))
 }
 
-/// A proxy that others can reach must know its users, and must not be open to the Internet as well. What applies is
-/// the proxy of `settings`, since that takes a restart to change, and `forward`, which a reload changes.
-fn refuse_open_proxy(settings: &Settings, forward: &Forward) -> Result<(), RunError> {
-    let Some(address) = settings.socks5.as_ref().filter(|address| !address.is_loopback()) else {
-        return Ok(());
-    };
-    if settings.socks_users.is_empty() && settings.socks_allow.is_empty() {
-        return Err(RunError::OpenProxy(address.to_string()));
-    }
-    match forward {
-        Forward::All => Err(RunError::OpenRelay(address.to_string())),
-        _ => Ok(()),
-    }
-}
-
 fn policy(start: &Start) -> Policy {
     let settings = &start.settings;
     let mut policy = Policy::new(start.clock);
-    policy.auth = bind::auth(settings);
-    policy.allowed_clients = bind::networks(&settings.socks_allow);
-    policy.shape = bind::shape(settings);
+    policy.auth = sc_compile::auth(settings);
+    policy.allowed_clients = sc_compile::networks(&settings.socks_allow);
+    policy.shape = sc_compile::shape(settings);
     policy
 }
 
@@ -326,7 +313,7 @@ fn compile_sites(start: &Start, settings: &Settings, tasks: &Rc<Tasks>) -> Resul
         marker: start.marker.clone(),
         spawn: Rc::new(move |name, task| tasks.spawn(name, task)),
     };
-    Sites::compile(compile::sites(settings), environment).map_err(RunError::Site)
+    Sites::compile(sc_compile::sites(settings), environment).map_err(RunError::Site)
 }
 
 fn instance(start: &Start, bound: &bind::Bound, ca: &Ca) -> Instance {

@@ -4,11 +4,11 @@
 //! port's own names.
 
 use http::{HeaderValue, Method, StatusCode, header};
+use sc_compile::{Names, Transport};
 use sc_http::{Answer, Body, Exchange, Head};
 use sc_server::Refusal;
 use sc_site::pages::{Form, Page};
 
-use crate::compile::{Names, Transport};
 use crate::ledger::{Ledger, Line, plural};
 
 /// Media type of proxy auto-configuration, as every browser expects it.

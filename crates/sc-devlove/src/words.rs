@@ -8,7 +8,6 @@ use sc_config::{Domain, Forward, Kind, Settings};
 use sc_net::{Guard, dial};
 
 use crate::bind::Bound;
-use crate::compile;
 use crate::run::Start;
 
 /// How long the start waits to see whether an application answers.
@@ -28,7 +27,7 @@ pub(crate) async fn probe(settings: &Settings) -> Vec<bool> {
 
 async fn is_waiting(domain: &Domain) -> bool {
     let addresses = domain.consultant().map_or(&[][..], |consultant| &consultant.connect_to);
-    let addresses: Vec<_> = addresses.iter().filter_map(compile::upstream).collect();
+    let addresses: Vec<_> = addresses.iter().filter_map(sc_compile::upstream).collect();
     let guard = Guard::any();
     let answers = join_all(addresses.iter().map(|address| dial::dial(address, &guard, PROBE_TIME))).await;
     !answers.is_empty() && answers.iter().all(Result::is_err)

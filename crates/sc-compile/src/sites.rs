@@ -1,0 +1,162 @@
+//! The sites of the settings, as `sc-site` wants them, and the addresses of applications.
+//!
+//! Names, folders and addresses were checked when the file was read; nothing is looked up or opened here.
+
+use sc_config::{Address, ApplicationProtocol, Audience, Consultant, Domain, Kind, Settings, Verify};
+use sc_net::UpstreamAddr;
+use sc_site::{FilesSpec, NamePattern, RedirectSpec, SiteSpec, UpstreamProtocol, UpstreamSpec};
+use sc_tls::ClientTrust;
+
+/// The sites of the settings, in the order of the file.
+pub fn sites(settings: &Settings) -> Vec<SiteSpec> {
+    settings
+        .domains
+        .iter()
+        .filter(|domain| domain.is_site())
+        .map(|domain| site(domain, settings))
+        .collect()
+}
+
+/// The names that everybody may ask for, which a certificate must cover: `www.shop.example`, `*.shop.example`.
+pub fn public_names(settings: &Settings) -> Vec<String> {
+    settings
+        .domains
+        .iter()
+        .filter(|domain| domain.is_site() && domain.audience == Audience::Public)
+        .map(|domain| domain.name.to_string())
+        .collect()
+}
+
+fn site(domain: &Domain, settings: &Settings) -> SiteSpec {
+    let name = NamePattern::parse(&domain.name.to_string()).expect("sc-config has checked every name");
+    let mut spec = SiteSpec::new(name);
+    spec.audience = match domain.audience {
+        Audience::Public => sc_site::Audience::Public,
+        Audience::Network => sc_site::Audience::Network,
+    };
+    if let Kind::Electric {
+        root_dir: Some(dir),
+        index,
+        spa,
+        ..
+    } = &domain.kind
+    {
+        spec.root = Some(FilesSpec {
+            dir: dir.clone(),
+            is_spa: *spa,
+            index: index.clone(),
+        });
+    }
+    spec.upstream = domain.consultant().map(|consultant| application(consultant, settings));
+    spec.headers.clone_from(&domain.headers);
+    let redirect = |r: &sc_config::Redirect| RedirectSpec {
+        from: r.from.clone(),
+        to: r.to.clone(),
+        status: r.status,
+    };
+    spec.redirects = domain.redirects.iter().map(redirect).collect();
+    spec
+}
+
+fn application(consultant: &Consultant, settings: &Settings) -> UpstreamSpec {
+    let first = UpstreamAddr::Unix(std::path::PathBuf::new());
+    let mut spec = UpstreamSpec::new(first);
+    spec.addrs = consultant.connect_to.iter().filter_map(upstream).collect();
+    spec.protocol = match consultant.protocol {
+        ApplicationProtocol::Http => UpstreamProtocol::Http,
+        ApplicationProtocol::Https => UpstreamProtocol::Https,
+        ApplicationProtocol::H2c => UpstreamProtocol::H2c,
+    };
+    spec.trust = match &consultant.verify {
+        Verify::Platform => ClientTrust::Platform,
+        Verify::Pem(file) => ClientTrust::Pem(file.clone()),
+        Verify::Nothing => ClientTrust::Insecure,
+    };
+    spec.timeouts.connect = consultant.connect_timeout;
+    spec.timeouts.first_byte = consultant.first_byte_timeout;
+    spec.timeouts.idle = consultant.idle_timeout;
+    spec.discloses_errors = settings.disclose_errors;
+    spec
+}
+
+/// An address that can be connected to; `None` for the forms that cannot, which sc-config refuses for applications.
+pub fn upstream(address: &Address) -> Option<UpstreamAddr> {
+    match address {
+        Address::Tcp(addr) => Some(UpstreamAddr::Tcp(*addr)),
+        Address::Name { host, port } => Some(UpstreamAddr::Name {
+            host: host.clone(),
+            port: *port,
+        }),
+        Address::Unix(path) => Some(UpstreamAddr::Unix(path.clone())),
+        Address::Fd(_) | Address::SocketName(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+
+    fn domain(name: &str, kind: Kind, audience: Audience) -> Domain {
+        Domain {
+            kind,
+            audience,
+            ..Domain::files(name.parse().unwrap(), "/srv".into())
+        }
+    }
+
+    fn api() -> Kind {
+        Kind::Api {
+            consultant: Consultant::at(vec![Address::loopback(8000)]),
+        }
+    }
+
+    fn settings() -> Settings {
+        let ports = Kind::Network {
+            tcp: vec![(3306, Address::loopback(33060))],
+            udp: Vec::new(),
+        };
+        Settings {
+            domains: vec![
+                domain("www.shop.example", api(), Audience::Public),
+                domain("phpmyadmin", api(), Audience::Network),
+                domain("*.shop.example", api(), Audience::Public),
+                domain("mysql", ports, Audience::Network),
+            ],
+            ..Settings::default()
+        }
+    }
+
+    #[test]
+    fn only_public_sites_need_a_certificate() {
+        assert_eq!(public_names(&settings()), ["www.shop.example", "*.shop.example"]);
+    }
+
+    #[test]
+    fn every_site_is_served_and_nothing_else() {
+        let sites = sites(&settings());
+        let audiences: Vec<_> = sites.iter().map(|site| site.audience).collect();
+        let (public, network) = (sc_site::Audience::Public, sc_site::Audience::Network);
+        assert_eq!(audiences, [public, network, public]);
+    }
+
+    #[test]
+    fn error_pages_are_disclosed_only_when_that_was_asked_for() {
+        for disclose_errors in [false, true] {
+            let settings = Settings {
+                disclose_errors,
+                ..settings()
+            };
+            let sites = sites(&settings);
+            let discloses = |site: &SiteSpec| site.upstream.as_ref().is_some_and(|spec| spec.discloses_errors);
+            assert_eq!(sites.iter().any(discloses), disclose_errors);
+        }
+    }
+
+    #[test]
+    fn inherited_sockets_are_no_applications() {
+        assert_eq!(upstream(&Address::Fd(3)), None);
+        assert_eq!(upstream(&Address::SocketName("https".to_owned())), None);
+        assert!(upstream(&Address::loopback(80)).is_some());
+    }
+}
