@@ -6,7 +6,10 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+use rustix::process::Pid;
 
 /// A process that listens where we want to.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -25,10 +28,40 @@ impl fmt::Display for Holder {
 
 /// Finds who listens at a TCP address, or at a wildcard address with the same port.
 pub fn of_tcp(addr: SocketAddr) -> Option<Holder> {
-    let inodes: Vec<u64> = ["/proc/net/tcp", "/proc/net/tcp6"]
+    of_tables(["/proc/net/tcp", "/proc/net/tcp6"], "0A", addr)
+}
+
+/// Finds who has a UDP address, or a wildcard address with the same port.
+pub fn of_udp(addr: SocketAddr) -> Option<Holder> {
+    of_tables(["/proc/net/udp", "/proc/net/udp6"], "07", addr)
+}
+
+/// Names a process.
+pub(crate) fn named(pid: Pid) -> Option<Holder> {
+    let pid = u32::try_from(pid.as_raw_nonzero().get()).ok()?;
+    let command = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some(Holder {
+        pid,
+        command: command
+            .trim_end()
+            .chars()
+            .filter(|letter| !letter.is_control())
+            .collect(),
+    })
+}
+
+/// The user whose rights a process has.
+pub(crate) fn user_of(pid: u32) -> Option<u32> {
+    std::fs::metadata(format!("/proc/{pid}"))
+        .ok()
+        .map(|folder| folder.uid())
+}
+
+fn of_tables(tables: [&str; 2], state: &str, addr: SocketAddr) -> Option<Holder> {
+    let inodes: Vec<u64> = tables
         .iter()
         .filter_map(|table| std::fs::read_to_string(table).ok())
-        .flat_map(|table| table.lines().filter_map(listening).collect::<Vec<_>>())
+        .flat_map(|table| table.lines().filter_map(|line| socket(line, state)).collect::<Vec<_>>())
         .filter(|(local, _)| collides(*local, addr))
         .map(|(_, inode)| inode)
         .collect();
@@ -56,13 +89,14 @@ pub fn of_unix(path: &Path) -> Option<Holder> {
     of_inodes(&inodes)
 }
 
-/// Local address and inode of a listening socket's line.
+/// Local address and inode of a socket's line, when it is in `state`.
 ///
-/// Source: proc_pid_net(5): the fields are `sl local_address rem_address st … uid timeout inode`; state 0A is LISTEN.
-fn listening(line: &str) -> Option<(SocketAddr, u64)> {
+/// Source: proc_pid_net(5): the fields are `sl local_address rem_address st … uid timeout inode`; state 0A is LISTEN, which
+/// for UDP reads 07 (unconnected).
+fn socket(line: &str, state: &str) -> Option<(SocketAddr, u64)> {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let local = fields.next()?;
-    if fields.nth(1)? != "0A" {
+    if fields.nth(1)? != state {
         return None;
     }
     Some((address(local)?, fields.nth(5)?.parse().ok()?))
@@ -114,15 +148,7 @@ fn of_inodes(inodes: &[u64]) -> Option<Holder> {
         .collect();
     pids.sort_unstable();
     let pid = pids.into_iter().find(|pid| holds(*pid))?;
-    let command = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    Some(Holder {
-        pid,
-        command: command
-            .trim_end()
-            .chars()
-            .filter(|letter| !letter.is_control())
-            .collect(),
-    })
+    named(Pid::from_raw(i32::try_from(pid).ok()?)?)
 }
 
 #[cfg(test)]
@@ -134,16 +160,19 @@ mod tests {
         let line =
             "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 12345 1 0";
         assert_eq!(
-            listening(line),
+            socket(line, "0A"),
             Some(("127.0.0.1:8080".parse().expect("an address"), 12345))
         );
         let line6 =
             "   1: 00000000000000000000000001000000:1F90 00000000000000000000000000000000:0000 0A 0:0 0:0 0 0 0 77 1";
-        assert_eq!(listening(line6), Some(("[::1]:8080".parse().expect("an address"), 77)));
+        assert_eq!(
+            socket(line6, "0A"),
+            Some(("[::1]:8080".parse().expect("an address"), 77))
+        );
         let open =
             "   2: 0100007F:1F90 0100007F:8000 01 00000000:00000000 00:00000000 00000000  1000        0 12346 1 0";
-        assert_eq!(listening(open), None);
-        assert_eq!(listening("  sl  local_address rem_address   st tx_queue"), None);
+        assert_eq!(socket(open, "0A"), None);
+        assert_eq!(socket("  sl  local_address rem_address   st tx_queue", "0A"), None);
     }
 
     #[test]

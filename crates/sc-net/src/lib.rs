@@ -5,16 +5,24 @@
 //! one thread (tokio's current-thread runtime inside a `LocalSet` or `LocalRuntime`).
 //!
 //! Start reading at [`accept`], then follow a connection: [`first_byte`], [`socks`], [`dial`] (with [`guard`]),
-//! [`relay`], [`udp`]. [`tasks`] is the one place that spawns.
+//! [`relay`], [`udp`]. [`tasks`] is the one place that spawns. Programs of several processes also need [`lanes`], [`channel`],
+//! [`document`], [`counters`] and [`child`]; [`folder_watch`] is for those that may have no second thread.
 #![deny(unsafe_code)]
 
 pub mod accept;
 pub mod addr;
+pub mod channel;
+pub mod child;
+pub mod counters;
 pub mod dial;
+pub mod document;
 pub mod first_byte;
+pub mod folder_watch;
 pub mod guard;
 pub mod holder;
+pub mod lanes;
 pub mod listen;
+mod readiness;
 pub mod relay;
 mod scratch;
 pub mod shape;

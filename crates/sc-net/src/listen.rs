@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -19,7 +19,7 @@ use crate::stream::Stream;
 use crate::{ClientAddr, LocalAddr};
 
 /// How many connections the kernel keeps for us until we accept them; it lowers this to `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// Where to listen.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -121,6 +121,22 @@ impl Listener {
         self.local.clone()
     }
 
+    /// Listens on a socket that is open already, of TCP or unix. Needs a tokio runtime.
+    ///
+    /// Shape: it is made close-on-exec and non-blocking; a unix socket's file is left alone when it is dropped.
+    /// Errors: `NotInherited` when it does not listen for streams; otherwise the system's.
+    pub fn from_owned(socket: OwnedFd) -> Result<Listener, BindError> {
+        let place = Place::Fd(socket.as_raw_fd());
+        match inherited::set_up(socket.into()) {
+            Ok(Some(listener)) => Ok(listener),
+            Ok(None) => Err(BindError::NotInherited {
+                place,
+                why: "it does not listen for streams",
+            }),
+            Err(source) => Err(BindError::Other { place, source }),
+        }
+    }
+
     /// Takes the next connection, with `TCP_NODELAY` set.
     ///
     /// Cancel: nothing is lost.
@@ -156,21 +172,36 @@ impl Listener {
 pub fn bind(place: &Place) -> Result<Listener, BindError> {
     match place {
         Place::Tcp(addr) => bind_tcp(*addr).map_err(|fault| explain(place, fault)),
-        Place::Unix(path) => unix::bind(path).map_err(|fault| match fault {
-            unix::Fault::NotASocket => BindError::NotASocket { place: place.clone() },
-            unix::Fault::Io(fault) => explain(place, fault),
-        }),
-        Place::Fd(number) => inherited::adopt(*number).map_err(|fault| match fault {
-            inherited::Fault::Why(why) => BindError::NotInherited {
-                place: place.clone(),
-                why,
-            },
-            inherited::Fault::Io(source) => BindError::Other {
-                place: place.clone(),
-                source,
-            },
-        }),
+        Place::Unix(path) => {
+            let (socket, own) = unix_at(path)?;
+            from_unix(socket.into(), Some(own)).map_err(|fault| explain(place, fault))
+        }
+        Place::Fd(number) => Listener::from_owned(adopt(*number)?),
     }
+}
+
+/// Takes a descriptor that was open when the program started, and makes it close-on-exec.
+///
+/// Errors: `NotInherited` when it is a standard stream, not open, opened by this program, or was taken before.
+pub fn adopt(number: RawFd) -> Result<OwnedFd, BindError> {
+    let place = Place::Fd(number);
+    let owned = inherited::own(number).map_err(|why| BindError::NotInherited {
+        place: place.clone(),
+        why,
+    })?;
+    match rustix::io::fcntl_setfd(&owned, rustix::io::FdFlags::CLOEXEC) {
+        Ok(()) => Ok(owned),
+        Err(fault) => Err(explain(&place, fault.into())),
+    }
+}
+
+/// Binds a unix socket and starts listening, without a runtime.
+pub(crate) fn unix_at(path: &Path) -> Result<(OwnedFd, OwnPath), BindError> {
+    let place = Place::Unix(path.to_owned());
+    unix::bind(path).map_err(|fault| match fault {
+        unix::Fault::NotASocket => BindError::NotASocket { place },
+        unix::Fault::Io(fault) => explain(&place, fault),
+    })
 }
 
 /// Binds the first free port from `addr` on, trying `how_many`.
@@ -197,15 +228,25 @@ pub fn bind_first_free(addr: SocketAddr, how_many: u16) -> Result<Listener, Bind
     Err(explain(&Place::Tcp(addr), fault))
 }
 
-fn explain(place: &Place, source: io::Error) -> BindError {
+/// Says why a place could not be bound, and by whom it is held.
+pub(crate) fn explain(place: &Place, source: io::Error) -> BindError {
+    explain_with(place, source, |place| match place {
+        Place::Tcp(addr) => holder::of_tcp(*addr),
+        Place::Unix(path) => holder::of_unix(path),
+        Place::Fd(_) => None,
+    })
+}
+
+/// As [`explain`], for an address of UDP.
+pub(crate) fn explain_udp(addr: SocketAddr, source: io::Error) -> BindError {
+    explain_with(&Place::Tcp(addr), source, |_| holder::of_udp(addr))
+}
+
+fn explain_with(place: &Place, source: io::Error, holder: impl Fn(&Place) -> Option<Holder>) -> BindError {
     let place = place.clone();
     match source.kind() {
         io::ErrorKind::AddrInUse => {
-            let holder = match &place {
-                Place::Tcp(addr) => holder::of_tcp(*addr),
-                Place::Unix(path) => holder::of_unix(path),
-                Place::Fd(_) => None,
-            };
+            let holder = holder(&place);
             BindError::InUse { place, holder }
         }
         io::ErrorKind::AddrNotAvailable => BindError::NotHere { place },
@@ -249,15 +290,31 @@ fn from_unix(socket: Socket, path: Option<OwnPath>) -> io::Result<Listener> {
 
 /// A socket file that we made; removed when dropped, if it is still ours.
 #[derive(Debug)]
-struct OwnPath {
+pub(crate) struct OwnPath {
     path: PathBuf,
-    /// Device and inode.
-    file: (u64, u64),
+    /// Device and inode; `None` when it is to stay.
+    file: Option<(u64, u64)>,
+}
+
+impl OwnPath {
+    /// Takes the socket file that stands at `path` for ours.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let file = unix::file_of(path).ok()??;
+        Some(OwnPath {
+            path: path.to_owned(),
+            file: Some(file),
+        })
+    }
+
+    /// Leaves the file where it is.
+    pub(crate) fn stay(&mut self) {
+        self.file = None;
+    }
 }
 
 impl Drop for OwnPath {
     fn drop(&mut self) {
-        if unix::file_of(&self.path).is_ok_and(|file| file == Some(self.file)) {
+        if self.file.is_some() && unix::file_of(&self.path).is_ok_and(|file| file == self.file) {
             // Nothing can be done about a failure here; the next start finds a stale socket and replaces it.
             let _ = rustix::fs::unlink(&self.path);
         }
@@ -281,7 +338,7 @@ mod unix {
     }
 
     /// Binds the path while the folder is locked, so that two starts cannot remove each other's socket.
-    pub(super) fn bind(path: &Path) -> Result<Listener, Fault> {
+    pub(super) fn bind(path: &Path) -> Result<(OwnedFd, OwnPath), Fault> {
         let addr = SockAddr::unix(path)?;
         let folder = path
             .parent()
@@ -306,10 +363,10 @@ mod unix {
         let file = file_of(path)?.ok_or(Fault::NotASocket)?;
         let own = OwnPath {
             path: path.to_owned(),
-            file,
+            file: Some(file),
         };
         socket.listen(BACKLOG)?;
-        Ok(from_unix(socket, Some(own))?)
+        Ok((socket.into(), own))
     }
 
     const OWNER_ONLY: Mode = Mode::from_raw_mode(0o600);
@@ -346,22 +403,11 @@ mod inherited {
 
     use super::*;
 
-    pub(super) enum Fault {
-        Why(&'static str),
-        Io(io::Error),
-    }
-
     /// Numbers taken so far: each is owned once.
     static ADOPTED: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
 
-    pub(super) fn adopt(number: RawFd) -> Result<Listener, Fault> {
-        let socket = Socket::from(own(number).map_err(Fault::Why)?);
-        set_up(socket)
-            .map_err(Fault::Io)?
-            .ok_or(Fault::Why("it does not listen for streams"))
-    }
-
-    fn set_up(socket: Socket) -> io::Result<Option<Listener>> {
+    /// Makes a listener of a socket; `None` when it does not listen for streams.
+    pub(super) fn set_up(socket: Socket) -> io::Result<Option<Listener>> {
         rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
         if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
             return Ok(None);
@@ -376,7 +422,7 @@ mod inherited {
 
     /// Takes ownership of a descriptor that came from outside.
     #[expect(unsafe_code, reason = "a number becomes an owned descriptor in no other way")]
-    fn own(number: RawFd) -> Result<OwnedFd, &'static str> {
+    pub(super) fn own(number: RawFd) -> Result<OwnedFd, &'static str> {
         if number < 3 {
             return Err("0, 1 and 2 are the standard streams");
         }
