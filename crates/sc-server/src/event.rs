@@ -261,6 +261,162 @@ events! {
         /// The system's error.
         error: String,
     } = (40303, "watch_failed", Attention, true, false);
+    /// A worker's process was started.
+    WorkerStarted {
+        /// Its lane.
+        lane: u64,
+        /// Its number.
+        worker: u64,
+        /// How many workers the lane has had, this one included.
+        generation: u64,
+        /// Its process.
+        pid: u64,
+    } = (401, "worker_started", Debug, false, false);
+    /// A worker's process has ended.
+    WorkerEnded {
+        /// Its lane.
+        lane: u64,
+        /// Its number.
+        worker: u64,
+        /// How, as the system tells it.
+        status: String,
+    } = (402, "worker_ended", Debug, false, false);
+    /// A worker was followed by another; the old one finishes what it began.
+    WorkerRenewed {
+        /// Its lane.
+        lane: u64,
+        /// The worker that drains.
+        old: u64,
+        /// The worker that accepts.
+        new: u64,
+        /// How long the old one was active, seconds.
+        lived_s: u64,
+        /// `age`, `asked` or `stuck`.
+        cause: &'static str,
+    } = (30401, "worker_renewed", Info, true, false);
+    /// A worker that was stuck answers again.
+    WorkerRecovered {
+        /// Its lane.
+        lane: u64,
+        /// Its number.
+        worker: u64,
+    } = (30402, "worker_recovered", Info, true, false);
+    /// The certificate was replaced; new connections see the new one.
+    CertificateReplaced {
+        /// The names that it covers.
+        names: Vec<String>,
+        /// Until when it is valid.
+        not_after: String,
+    } = (30403, "certificate_replaced", Info, true, false);
+    /// The bus is there.
+    BusUp {
+        /// Which one, without secrets.
+        redis: String,
+    } = (30404, "bus_up", Info, true, false);
+    /// A worker was lost.
+    WorkerLost {
+        /// Its lane.
+        lane: u64,
+        /// Its number.
+        worker: u64,
+        /// The state it was in.
+        state: &'static str,
+        /// What happened.
+        fault: &'static str,
+    } = (40401, "worker_lost", Attention, true, false);
+    /// A worker says that it cannot serve.
+    WorkerUnfit {
+        /// Its lane.
+        lane: u64,
+        /// Its number.
+        worker: u64,
+        /// Why.
+        why: String,
+    } = (40402, "worker_unfit", Attention, true, false);
+    /// A lane waits before it starts its next worker.
+    LaneBacksOff {
+        /// The lane.
+        lane: u64,
+        /// Faults in a row.
+        faults: u64,
+        /// How long it waits, milliseconds.
+        delay_ms: u64,
+    } = (40403, "lane_backs_off", Attention, true, false);
+    /// Workers were lost after a change of the configuration; the former one is served again.
+    RolledBack {
+        /// How many lanes lost workers.
+        lanes: u64,
+        /// How many faults there were.
+        faults: u64,
+    } = (40404, "rolled_back", Attention, true, false);
+    /// A worker's planned end has been put off for very long.
+    RenewalPostponed {
+        /// Its lane.
+        lane: u64,
+        /// Its number.
+        worker: u64,
+        /// By how much, seconds.
+        by_s: u64,
+        /// What it waits for.
+        because: &'static str,
+    } = (40405, "renewal_postponed", Attention, true, false);
+    /// Many former workers still finish; the oldest waits for idle connections no more.
+    TooManyDraining {
+        /// The one that was told.
+        worker: u64,
+        /// How many drain.
+        draining: u64,
+    } = (40406, "too_many_draining", Attention, true, false);
+    /// A worker did not end when it had to, and was killed.
+    WorkerOverdue {
+        /// Its lane.
+        lane: u64,
+        /// Its number.
+        worker: u64,
+    } = (40407, "worker_overdue", Attention, true, false);
+    /// Exchanges or tunnels were cut because the time to finish them had passed.
+    ForcedCloses {
+        /// The lane.
+        lane: u64,
+        /// The worker.
+        worker: u64,
+        /// How many.
+        count: u64,
+    } = (40408, "forced_closes", Attention, true, false);
+    /// The certificate on the disk cannot be used; the former one is still shown.
+    CertificateRefused {
+        /// Why.
+        why: String,
+    } = (40409, "certificate_refused", Attention, true, false);
+    /// The certificate ends soon.
+    CertificateEnds {
+        /// Until when it is valid.
+        not_after: String,
+        /// Whole days until then.
+        days: u64,
+    } = (40410, "certificate_ends", Attention, true, false);
+    /// The bus is not there; everything but sharing goes on.
+    BusDown {
+        /// Which one, without secrets.
+        redis: String,
+        /// Why.
+        why: String,
+    } = (40411, "bus_down", Attention, true, false);
+    /// Log lines were written and never came.
+    LogLost {
+        /// How many.
+        count: u64,
+    } = (40412, "log_lost", Attention, true, false);
+    /// Something that is not needed yet could not be had at the start.
+    NotHeld {
+        /// What.
+        what: String,
+    } = (40413, "not_held", Attention, true, false);
+    /// A worker's master is gone; it serves on for a while, then finishes and ends.
+    Alone {
+        /// How long it accepts on, seconds.
+        serves_s: u64,
+    } = (40414, "alone", Attention, true, false);
 }
 
 #[cfg(test)]
