@@ -182,9 +182,10 @@ impl AsFd for UnixSocket {
 
 /// Makes a listening unix socket that only its owner can open, without a runtime.
 ///
+/// Shape: with `replaces` it takes the place of a socket that others may still listen on; for a moment there is none.
 /// Errors: as [`crate::listen::bind`].
-pub fn bind_unix(path: &Path) -> Result<UnixSocket, BindError> {
-    let (socket, path) = listen::unix_at(path)?;
+pub fn bind_unix(path: &Path, replaces: bool) -> Result<UnixSocket, BindError> {
+    let (socket, path) = listen::unix_at(path, replaces)?;
     Ok(UnixSocket { socket, path })
 }
 

@@ -173,7 +173,7 @@ pub fn bind(place: &Place) -> Result<Listener, BindError> {
     match place {
         Place::Tcp(addr) => bind_tcp(*addr).map_err(|fault| explain(place, fault)),
         Place::Unix(path) => {
-            let (socket, own) = unix_at(path)?;
+            let (socket, own) = unix_at(path, false)?;
             from_unix(socket.into(), Some(own)).map_err(|fault| explain(place, fault))
         }
         Place::Fd(number) => Listener::from_owned(adopt(*number)?),
@@ -195,10 +195,10 @@ pub fn adopt(number: RawFd) -> Result<OwnedFd, BindError> {
     }
 }
 
-/// Binds a unix socket and starts listening, without a runtime.
-pub(crate) fn unix_at(path: &Path) -> Result<(OwnedFd, OwnPath), BindError> {
+/// Binds a unix socket and starts listening, without a runtime; `replaces` one that others may still listen on.
+pub(crate) fn unix_at(path: &Path, replaces: bool) -> Result<(OwnedFd, OwnPath), BindError> {
     let place = Place::Unix(path.to_owned());
-    unix::bind(path).map_err(|fault| match fault {
+    unix::bind(path, replaces).map_err(|fault| match fault {
         unix::Fault::NotASocket => BindError::NotASocket { place },
         unix::Fault::Io(fault) => explain(&place, fault),
     })
@@ -338,7 +338,7 @@ mod unix {
     }
 
     /// Binds the path while the folder is locked, so that two starts cannot remove each other's socket.
-    pub(super) fn bind(path: &Path) -> Result<(OwnedFd, OwnPath), Fault> {
+    pub(super) fn bind(path: &Path, replaces: bool) -> Result<(OwnedFd, OwnPath), Fault> {
         let addr = SockAddr::unix(path)?;
         let folder = path
             .parent()
@@ -354,7 +354,7 @@ mod unix {
             Errno::WOULDBLOCK => Errno::ADDRINUSE,
             other => other,
         })?;
-        remove_stale(path, &addr)?;
+        remove_old(path, &addr, replaces)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         // Linux makes the file with the mode of the unbound socket: it is never open to others, not even at first.
         rustix::fs::fchmod(socket.as_fd(), OWNER_ONLY)?;
@@ -378,11 +378,12 @@ mod unix {
         Ok(is_socket.then_some((stat.st_dev, stat.st_ino)))
     }
 
-    fn remove_stale(path: &Path, addr: &SockAddr) -> Result<(), Fault> {
+    fn remove_old(path: &Path, addr: &SockAddr, replaces: bool) -> Result<(), Fault> {
         match file_of(path) {
             Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(fault) => return Err(fault.into()),
             Ok(None) => return Err(Fault::NotASocket),
+            Ok(Some(_)) if replaces => return Ok(rustix::fs::unlink(path)?),
             Ok(Some(_)) => {}
         }
         let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
