@@ -3,8 +3,8 @@
 //! Reads PKCS#8, SEC1 and PKCS#1 keys, and checks that key and certificate belong together. Which names must be covered,
 //! and for how long, is for the caller to compare with `names_of` and `not_after`; watching the files is the caller's too.
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,8 +15,12 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
+use zeroize::Zeroizing;
 
 use crate::provider::{provider, system_time};
+
+/// Largest file that is read: the bundle of all public authorities has a quarter of this.
+pub const FILE_LIMIT_BYTES: usize = 1 << 20;
 
 /// Why a certificate or key file is not used.
 #[derive(Debug, thiserror::Error)]
@@ -56,10 +60,18 @@ pub enum FilesError {
 /// Shape: two PEM files, which may be the same one; a key in PKCS#8, SEC1 or PKCS#1. Blocks.
 /// Errors: `Io`, `Content` when there is no certificate or key in them, `Mismatch`.
 pub fn load_certified_key(chain: &Path, key: &Path) -> Result<Arc<CertifiedKey>, FilesError> {
-    let certificates = certificates_in(chain)?;
-    let private =
-        PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|_| content(key, "holds no usable private key"))?;
-    let loaded = CertifiedKey::from_der(certificates, private, &provider()).map_err(|source| match source {
+    let (chain_pem, key_pem) = (read(chain)?, Zeroizing::new(read(key)?));
+    certified_key((&chain_pem, chain), (&key_pem, key)).map(Arc::new)
+}
+
+/// Makes a chain and its key of the bytes of PEM files and their names.
+pub(crate) fn certified_key(
+    (chain_pem, chain): (&[u8], &Path),
+    (key_pem, key): (&[u8], &Path),
+) -> Result<CertifiedKey, FilesError> {
+    let certificates = certificates_of(chain_pem, chain)?;
+    let private = PrivateKeyDer::from_pem_slice(key_pem).map_err(|_| content(key, "holds no usable private key"))?;
+    CertifiedKey::from_der(certificates, private, &provider()).map_err(|source| match source {
         rustls::Error::InconsistentKeys(_) => FilesError::Mismatch {
             chain: chain.into(),
             key: key.into(),
@@ -67,8 +79,7 @@ pub fn load_certified_key(chain: &Path, key: &Path) -> Result<Arc<CertifiedKey>,
         },
         rustls::Error::InvalidCertificate(_) => content(chain, "holds a certificate that cannot be read"),
         _ => content(key, "holds a private key of a kind that cannot be used"),
-    })?;
-    Ok(Arc::new(loaded))
+    })
 }
 
 /// The names a certificate is good for: its DNS names in lower case, wildcards as they stand, then its addresses.
@@ -91,9 +102,19 @@ pub fn not_after(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
     Some(system_time(certificate.validity().not_after.timestamp()))
 }
 
+/// From when on a certificate is valid; `None` when it cannot be read.
+pub fn not_before(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    Some(system_time(certificate.validity().not_before.timestamp()))
+}
+
 /// Every certificate of a PEM file, at least one.
 pub(crate) fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, FilesError> {
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(path)?).collect();
+    certificates_of(&read(path)?, path)
+}
+
+fn certificates_of(pem: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, FilesError> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match certificates {
         Ok(list) if list.is_empty() => Err(content(path, "holds no certificate")),
         Ok(list) => Ok(list),
@@ -115,13 +136,22 @@ fn address_in(bytes: &[u8]) -> Option<IpAddr> {
         .ok()
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, FilesError> {
-    fs::read(path).map_err(|source| FilesError::Io {
+/// The bytes of a file, at most [`FILE_LIMIT_BYTES`].
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FilesError> {
+    let mut bytes = Vec::new();
+    let limit = FILE_LIMIT_BYTES as u64 + 1;
+    let done = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+    done.map_err(|source| FilesError::Io {
         path: path.into(),
         source,
-    })
+    })?;
+    if bytes.len() > FILE_LIMIT_BYTES {
+        return Err(content(path, "is larger than a certificate file can be"));
+    }
+    Ok(bytes)
 }
 
-fn content(path: &Path, why: &'static str) -> FilesError {
+/// What is wrong with what a file holds.
+pub(crate) fn content(path: &Path, why: &'static str) -> FilesError {
     FilesError::Content { path: path.into(), why }
 }

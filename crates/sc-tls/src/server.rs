@@ -15,8 +15,9 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::{StartHandshake, TlsStream};
 
-use crate::alpn::{Alpn, owned};
+use crate::alpn::{Alpn, H2_AND_HTTP11, owned};
 use crate::provider::provider;
+use crate::tickets::Tickets;
 
 /// TLS 1.2 clients without ticket support only; everybody else keeps their own state in a ticket.
 const SESSION_CACHE_ENTRIES: usize = 256;
@@ -154,6 +155,27 @@ pub fn server_config_with(
     if let Some(key_log) = options.key_log {
         config.key_log = key_log;
     }
+    Ok(Arc::new(config))
+}
+
+/// The configuration of an instance on the Internet: as [`server_config`], with tickets that every worker can open.
+///
+/// Shape: HTTP/2 first. No session is kept on our side: a client without tickets makes a full handshake each time, on
+/// whichever worker it meets.
+/// Errors: `rustls::Error` when the provider lacks a protocol version.
+pub fn production_config(
+    resolver: Arc<dyn ResolvesServerCert>,
+    tickets: Arc<Tickets>,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    config.alpn_protocols = owned(H2_AND_HTTP11);
+    config.max_early_data_size = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.ticketer = tickets;
+    config.send_tls13_tickets = TICKETS_PER_HANDSHAKE;
     Ok(Arc::new(config))
 }
 
