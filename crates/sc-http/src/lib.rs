@@ -1,9 +1,10 @@
 //! HTTP: bytes to exchanges and back, for HTTP/1.1 and HTTP/2, in both roles.
 //!
-//! This room takes byte streams, limits and a drain token; it never learns where they came from, opens no
+//! This room takes byte streams, limits and a [`Drain`]; it never learns where they came from, opens no
 //! socket or file, and writes no log. Start reading at [`exchange`]; then [`h1`] and [`h2`] (server role),
 //! [`client`] (towards applications), and the rules that belong to no protocol version: [`authority`],
-//! [`conditional`], [`date`], [`encoding`], [`forwarded`], [`hop`], [`range`].
+//! [`conditional`], [`date`], [`encoding`], [`forwarded`], [`hop`], [`range`]. Tunnels are joined in `tunnel`, with the
+//! frames of a [`websocket`] watched.
 #![forbid(unsafe_code)]
 
 pub mod authority;
@@ -11,6 +12,7 @@ pub mod body;
 pub mod client;
 pub mod conditional;
 pub mod date;
+pub mod drain;
 pub mod encoding;
 pub mod exchange;
 pub mod fault;
@@ -21,9 +23,12 @@ pub mod hop;
 pub mod limits;
 pub mod range;
 mod timer;
+mod tunnel;
+pub mod websocket;
 
 pub use authority::Authority;
 pub use body::Body;
+pub use drain::Drain;
 pub use exchange::{Answer, Duplex, End, Exchange, Form, Head, Interim, Meter, Payload, Protocol, Scheme, Service};
 pub use fault::{Fault, Kind, Retry, Side};
 pub use limits::{ClientLimits, Limits};

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! tls listener     tls() ─ handshake ─ h1 or h2 ─ Exchanges
+//! redirect listener   redirect() ─ one plain-HTTP answer, within three seconds
 //! proxy listener   first byte ─ SOCKS: ask ─ route ─ Site: tls() on the same stream
 //!                             │                   ├ Redirect: one plain-HTTP answer
 //!                             │                   ├ Relay: dial ─ reply ─ splice
@@ -11,32 +12,30 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
-use sc_http::{Answer, Exchange, Fault, Scheme, Service, h1, h2};
+use sc_http::{Drain, Fault, Scheme, Service, h1, h2};
 use sc_net::first_byte::{self, DetectError, Dialect};
 use sc_net::socks::{self, Ask, Auth, Command, SocksError, Version};
 use sc_net::{Connection, DialError, Guard, Rewound, Stream, Target, dial, relay};
-use sc_tls::{Alpn, HandshakeError, HandshakeFault};
-use tokio::time::Instant;
+use sc_tls::{Alpn, HandshakeFault};
+use tokio_util::sync::CancellationToken;
 
 use crate::event::Event;
 use crate::exchanges::{Exchanges, Redirects};
 use crate::http_proxy;
-use crate::network::{LocalFuture, Refusal, Route};
+use crate::metrics::Metric;
+use crate::network::{Refusal, Route};
 use crate::record::{Around, Entry};
 use crate::server::{Kind, Shared, chain};
 use crate::udp;
+use crate::under_way::{Life, Tunnel};
 
 /// Serves one accepted connection until its end.
 pub(crate) async fn serve(shared: Rc<Shared>, kind: Kind, serial: u64, mut conn: Connection) {
-    let began = Instant::now();
-    let client = conn.client.to_string();
-    shared.event(Event::ConnectionOpened {
-        connection: serial,
-        listener: kind.as_str(),
-        client,
-    });
+    let _life = Life::begin(shared.clone(), kind, serial, conn.client.to_string());
     if let Some(shaper) = &shared.shaper {
         conn.stream = shaper.apply(conn.stream);
     }
@@ -44,12 +43,37 @@ pub(crate) async fn serve(shared: Rc<Shared>, kind: Kind, serial: u64, mut conn:
         Kind::Tls => tls(&shared, serial, Entry::Direct, conn).await,
         // Boxed: it holds every way that the dialects can go.
         Kind::Proxy => Box::pin(proxy(&shared, serial, conn)).await,
+        Kind::Redirect => Box::pin(redirect(&shared, serial, conn)).await,
     }
-    let lived_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    shared.event(Event::ConnectionClosed {
-        connection: serial,
-        lived_ms,
+}
+
+/// How long a connection to the redirect port may last, whatever its client does. Source: the documentation of the option.
+const REDIRECT_TIME: Duration = Duration::from_secs(3);
+
+/// Plain HTTP, one answer, and the end.
+async fn redirect(shared: &Rc<Shared>, serial: u64, conn: Connection) {
+    // To the protocol engine, a connection for one answer is one whose server is already on its way out.
+    let once = CancellationToken::new();
+    once.cancel();
+    let one = plain_redirects(shared, serial, Entry::Redirect, conn, Drain::at_once(once));
+    // Cut otherwise; a client that was not done within the time was told nothing that it could rely on.
+    let _ = tokio::time::timeout(REDIRECT_TIME, one).await;
+}
+
+async fn plain_redirects(shared: &Rc<Shared>, serial: u64, entry: Entry, conn: Connection, drain: Drain) {
+    let service = Rc::new(Redirects {
+        shared: shared.clone(),
+        around: around(serial, entry, &conn),
     });
+    let Connection {
+        stream,
+        read_ahead,
+        permit: _permit,
+        ..
+    } = conn;
+    let stream = Rewound::new(stream, read_ahead);
+    let fault = plain_h1(stream, Scheme::Http, service, shared, drain).await;
+    report(shared, serial, fault);
 }
 
 /// TLS, then HTTP/1.1 or HTTP/2 as ALPN says. Both listeners end here.
@@ -64,11 +88,12 @@ pub(crate) async fn tls(shared: &Rc<Shared>, serial: u64, entry: Entry, conn: Co
     let rewound = Rewound::new(stream, read_ahead);
     let accepted = match sc_tls::accept(rewound, shared.tls.clone(), shared.policy.handshake_time).await {
         Ok(accepted) => accepted,
-        Err(HandshakeError {
-            fault: HandshakeFault::Silent,
-            ..
-        }) => return,
         Err(error) => {
+            shared.count(Metric::handshake_failed(&error.fault), 1);
+            // A port check, or a connection that was opened ahead.
+            if matches!(error.fault, HandshakeFault::Silent) {
+                return;
+            }
             let sni = error.sni.clone().unwrap_or_default();
             return shared.event(Event::HandshakeFailed {
                 connection: serial,
@@ -77,6 +102,14 @@ pub(crate) async fn tls(shared: &Rc<Shared>, serial: u64, entry: Entry, conn: Co
             });
         }
     };
+    shared.count(
+        if accepted.resumed {
+            Metric::HandshakesResumed
+        } else {
+            Metric::HandshakesFull
+        },
+        1,
+    );
     if entry == Entry::TlsByName {
         entered(shared, serial, entry, accepted.sni.as_deref().unwrap_or_default());
     }
@@ -84,10 +117,10 @@ pub(crate) async fn tls(shared: &Rc<Shared>, serial: u64, entry: Entry, conn: Co
         shared: shared.clone(),
         around,
     });
-    let limits = &shared.policy.limits;
+    let (limits, drain) = (&shared.policy.limits, shared.drain(serial));
     let fault = match accepted.alpn {
-        Alpn::H2 => h2::serve(accepted.stream, service, limits, shared.drain.clone()).await,
-        Alpn::Http11 | Alpn::None => plain_h1(accepted.stream, Scheme::Https, service, shared).await,
+        Alpn::H2 => h2::serve(accepted.stream, service, limits, drain).await,
+        Alpn::Http11 | Alpn::None => plain_h1(accepted.stream, Scheme::Https, service, shared, drain).await,
     };
     report(shared, serial, fault);
 }
@@ -104,7 +137,7 @@ async fn proxy(shared: &Rc<Shared>, serial: u64, mut conn: Connection) {
             Auth::Users(_) => {
                 let client = conn.client.to_string();
                 let reason = "TLS by name carries no credentials".to_owned();
-                shared.event(Event::Unauthorised {
+                shared.unauthorised(Event::Unauthorised {
                     connection: serial,
                     client,
                     reason,
@@ -134,7 +167,7 @@ fn may_enter(shared: &Shared, serial: u64, conn: &Connection) -> bool {
     };
     if !is_allowed {
         let reason = "its address is not in socks-allow".to_owned();
-        shared.event(Event::Unauthorised {
+        shared.unauthorised(Event::Unauthorised {
             connection: serial,
             client: conn.client.to_string(),
             reason,
@@ -150,7 +183,7 @@ async fn socks(shared: &Rc<Shared>, serial: u64, mut conn: Connection) {
         Err(SocksError::Closed) => return,
         Err(error @ (SocksError::NotAdmitted(_) | SocksError::NoMethod)) => {
             let client = conn.client.to_string();
-            return shared.event(Event::Unauthorised {
+            return shared.unauthorised(Event::Unauthorised {
                 connection: serial,
                 client,
                 reason: error.to_string(),
@@ -224,9 +257,9 @@ impl Opened {
 }
 
 /// Decides about a target and dials where that is the decision. Refusals are logged and noted here.
-pub(crate) async fn open(shared: &Shared, serial: u64, target: &Target) -> Result<Opened, Refusal> {
+pub(crate) async fn open(shared: &Rc<Shared>, serial: u64, target: &Target) -> Result<Opened, Refusal> {
     let within = shared.policy.dial_time;
-    let dialled = match shared.network.route(target) {
+    let dialled = match shared.network().route(target) {
         Route::Site => return Ok(Opened::Site),
         Route::Redirect => return Ok(Opened::Redirect),
         Route::Relay(upstream) => dial::dial(&upstream, &Guard::any(), within).await,
@@ -246,8 +279,9 @@ pub(crate) async fn open(shared: &Shared, serial: u64, target: &Target) -> Resul
 }
 
 pub(crate) fn refuse(shared: &Shared, serial: u64, target: &Target, refusal: &Refusal) {
+    shared.count(Metric::Refused, 1);
     if refusal.is_policy() {
-        shared.network.refused(target, refusal);
+        shared.network().refused(target, refusal);
     }
     shared.event(Event::Refused {
         connection: serial,
@@ -272,18 +306,7 @@ pub(crate) async fn go_on(
             tls(shared, serial, entry, conn).await;
         }
         Opened::Redirect => {
-            let service = Rc::new(Redirects {
-                shared: shared.clone(),
-                around: around(serial, entry, &conn),
-            });
-            let Connection {
-                stream,
-                read_ahead,
-                permit: _permit,
-                ..
-            } = conn;
-            let fault = plain_h1(Rewound::new(stream, read_ahead), Scheme::Http, service, shared).await;
-            report(shared, serial, fault);
+            plain_redirects(shared, serial, entry, conn, shared.drain(serial)).await;
         }
         Opened::Upstream(dialled) => {
             relay_to(shared, serial, conn, target, dialled.stream, dialled.addr.to_string()).await
@@ -291,8 +314,17 @@ pub(crate) async fn go_on(
     }
 }
 
-async fn relay_to(shared: &Shared, serial: u64, conn: Connection, target: &Target, upstream: Stream, address: String) {
-    let relayed = relay::relay(conn, upstream, &shared.policy.relay, &shared.drain).await;
+async fn relay_to(
+    shared: &Rc<Shared>,
+    serial: u64,
+    conn: Connection,
+    target: &Target,
+    upstream: Stream,
+    address: String,
+) {
+    let _tunnel = Tunnel::begin(shared);
+    let (limits, drain) = (&shared.policy.relay, shared.drain(serial));
+    let relayed = until_due(&drain, async |stop| relay::relay(conn, upstream, limits, stop).await).await;
     shared.event(Event::Relayed {
         connection: serial,
         target: target.to_string(),
@@ -302,43 +334,25 @@ async fn relay_to(shared: &Shared, serial: u64, conn: Connection, target: &Targe
     });
 }
 
-/// Serves the control socket of a mode.
-pub(crate) async fn control(
-    shared: Rc<Shared>,
-    handler: Rc<dyn Fn(Exchange) -> LocalFuture<'static, Answer>>,
-    conn: Connection,
-) {
-    struct Control(Rc<dyn Fn(Exchange) -> LocalFuture<'static, Answer>>);
-    impl Service for Control {
-        async fn answer(&self, exchange: Exchange) -> Answer {
-            (self.0)(exchange).await
-        }
+/// Runs a tunnel with a token that is cancelled when its time is up.
+pub(crate) async fn until_due<T>(drain: &Drain, run: impl AsyncFnOnce(&CancellationToken) -> T) -> T {
+    let stop = CancellationToken::new();
+    let mut running = pin!(run(&stop));
+    tokio::select! {
+        ended = &mut running => return ended,
+        () = drain.tunnel_is_due() => stop.cancel(),
     }
-    let Connection {
-        stream,
-        permit: _permit,
-        ..
-    } = conn;
-    let fault = plain_h1(stream, Scheme::Http, Rc::new(Control(handler)), &shared).await;
-    report(&shared, 0, fault);
+    running.await
 }
 
 /// HTTP/1.1 on a stream that is not to be given back.
-pub(crate) async fn plain_h1<IO, S>(io: IO, scheme: Scheme, service: Rc<S>, shared: &Shared) -> Option<Fault>
+async fn plain_h1<IO, S>(io: IO, scheme: Scheme, service: Rc<S>, shared: &Shared, drain: Drain) -> Option<Fault>
 where
     IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
     S: Service,
 {
-    let served = h1::serve(
-        io,
-        bytes::BytesMut::new(),
-        scheme,
-        service,
-        &shared.policy.limits,
-        shared.drain.clone(),
-    )
-    .await;
-    match served {
+    let read_ahead = bytes::BytesMut::new();
+    match h1::serve(io, read_ahead, scheme, service, &shared.policy.limits, drain).await {
         h1::Served::Closed(fault) => fault,
         h1::Served::Handover { .. } => None,
     }

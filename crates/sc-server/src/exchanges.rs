@@ -1,17 +1,19 @@
 //! Answers exchanges from the sites: finds the site by authority, begins the record, keeps a panic to its exchange.
+//! And answers plain HTTP, with nothing but the way to HTTPS.
 
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
 use futures_util::FutureExt;
-use http::StatusCode;
-use sc_http::{Answer, Exchange, Service};
+use http::{Method, StatusCode};
+use sc_http::{Answer, Exchange, Payload, Service};
 use sc_site::Notes;
 use sc_site::pages::{Form, faults};
 
-use crate::event::Event;
-use crate::record::{Around, RecordGuard};
+use crate::contained::contained;
+use crate::record::{Around, Entry, RecordGuard};
 use crate::server::Shared;
+use crate::under_way::UnderWay;
 
 /// The service of one TLS connection.
 pub(crate) struct Exchanges {
@@ -22,11 +24,10 @@ pub(crate) struct Exchanges {
 impl Service for Exchanges {
     async fn answer(&self, exchange: Exchange) -> Answer {
         let notes = Rc::new(Notes::default());
-        let guard = begin(&self.shared, &self.around, &exchange, &notes);
+        let begun = begin(&self.shared, &self.around, &exchange, &notes);
         let answering = AssertUnwindSafe(self.by_site(exchange, notes.clone())).catch_unwind();
-        let mut answer = contained(&self.shared, answering.await);
-        answer.guard = Some(Box::new(guard));
-        answer
+        let answer = contained(&self.shared, answering.await);
+        under_way(begun, answer)
     }
 }
 
@@ -56,14 +57,21 @@ pub(crate) struct Redirects {
 impl Service for Redirects {
     async fn answer(&self, exchange: Exchange) -> Answer {
         let notes = Rc::new(Notes::default());
-        let guard = begin(&self.shared, &self.around, &exchange, &notes);
-        let mut answer = to_https(&self.shared, &exchange);
-        answer.guard = Some(Box::new(guard));
-        answer
+        let begun = begin(&self.shared, &self.around, &exchange, &notes);
+        under_way(begun, self.to_https(&exchange))
     }
 }
 
-/// The redirect to the same place under HTTPS, for one of our names.
+impl Redirects {
+    fn to_https(&self, exchange: &Exchange) -> Answer {
+        match self.around.entry {
+            Entry::Redirect => to_https_for_good(&self.shared, exchange),
+            _ => to_https(&self.shared, exchange),
+        }
+    }
+}
+
+/// The redirect to the same place under HTTPS inside the little network, for one of our names.
 pub(crate) fn to_https(shared: &Shared, exchange: &Exchange) -> Answer {
     let sites = shared.current_sites();
     match sites.find(exchange.authority.host()) {
@@ -72,33 +80,34 @@ pub(crate) fn to_https(shared: &Shared, exchange: &Exchange) -> Answer {
     }
 }
 
-/// Begins the record of an exchange.
-pub(crate) fn begin(shared: &Shared, around: &Rc<Around>, exchange: &Exchange, notes: &Rc<Notes>) -> RecordGuard {
-    RecordGuard::begin(
+/// The redirect of the redirect port: permanent, and only for names that everybody may know of.
+fn to_https_for_good(shared: &Shared, exchange: &Exchange) -> Answer {
+    let sites = shared.current_sites();
+    match sites.find(exchange.authority.host()) {
+        _ if exchange.method == Method::CONNECT => faults::plain(StatusCode::NOT_IMPLEMENTED).answer(Form::Text),
+        Some(site) if !site.is_network_only() => faults::redirect_to_https_for_good(exchange, shared.policy.https_port),
+        _ => sites.unknown_name(exchange, false),
+    }
+}
+
+/// Begins an exchange: it is counted and recorded from here on.
+pub(crate) fn begin(shared: &Rc<Shared>, around: &Rc<Around>, exchange: &Exchange, notes: &Rc<Notes>) -> UnderWay {
+    let record = RecordGuard::begin(
         shared.journal.clone(),
+        shared.policy.meters.clone(),
         around.clone(),
         exchange,
         notes.clone(),
         shared.now(),
-    )
+    );
+    UnderWay::begin(shared, record)
 }
 
-/// What came of answering; a panic ends this exchange only, and is logged as the fault of ours that it is.
-pub(crate) fn contained(shared: &Shared, answered: std::thread::Result<Answer>) -> Answer {
-    answered.unwrap_or_else(|panic| {
-        let fault = format!("panic: {}", words_of(&*panic));
-        shared.event(Event::Internal {
-            place: "exchange",
-            fault,
-        });
-        faults::plain(StatusCode::INTERNAL_SERVER_ERROR).answer(Form::Text)
-    })
-}
-
-fn words_of(panic: &(dyn std::any::Any + Send)) -> &str {
-    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(words), _) => words,
-        (_, Some(words)) => words,
-        _ => "without words",
+/// The answer with the exchange that it belongs to, and that ends with it.
+pub(crate) fn under_way(mut exchange: UnderWay, mut answer: Answer) -> Answer {
+    if matches!(answer.payload, Payload::Tunnel(_)) {
+        exchange.becomes_tunnel();
     }
+    answer.guard = Some(Box::new(exchange));
+    answer
 }

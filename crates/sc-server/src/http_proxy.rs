@@ -18,8 +18,9 @@ use sc_net::{Connection, Host, LocalAddr, Target};
 use sc_site::Notes;
 
 use crate::connection::{self, Opened};
+use crate::contained::contained;
 use crate::event::Event;
-use crate::exchanges::{begin, contained, to_https};
+use crate::exchanges::{begin, to_https, under_way};
 use crate::record::{Around, Entry};
 use crate::server::Shared;
 
@@ -45,7 +46,7 @@ pub(crate) async fn serve(shared: &Rc<Shared>, serial: u64, conn: Connection) {
         Scheme::Http,
         service.clone(),
         limits,
-        shared.drain.clone(),
+        shared.drain(serial),
     )
     .await;
     match served {
@@ -81,11 +82,9 @@ impl Service for ProxyService {
                 AssertUnwindSafe(self.connect(exchange)).catch_unwind().await,
             );
         }
-        let guard = begin(&self.shared, &self.around, &exchange, &notes);
+        let begun = begin(&self.shared, &self.around, &exchange, &notes);
         let answering = AssertUnwindSafe(self.plain(exchange)).catch_unwind();
-        let mut answer = contained(&self.shared, answering.await);
-        answer.guard = Some(Box::new(guard));
-        answer
+        under_way(begun, contained(&self.shared, answering.await))
     }
 }
 
@@ -133,7 +132,7 @@ impl ProxyService {
             let words = "shimmercat: this is a proxy port; its own pages are only at its loopback address\n";
             return text(StatusCode::MISDIRECTED_REQUEST, words);
         }
-        self.shared.network.page(exchange, &self.around).await
+        self.shared.network().page(exchange, &self.around).await
     }
 
     /// A request as it is sent to a proxy: `GET http://host/path`.
@@ -147,7 +146,7 @@ impl ProxyService {
         match connection::open(&self.shared, self.around.connection, &target).await {
             Ok(Opened::Site | Opened::Redirect) => to_https(&self.shared, &exchange),
             Ok(Opened::Upstream(dialled)) => self.forward(exchange, dialled.stream).await,
-            Err(refusal) => self.shared.network.refusal_page(&exchange, &refusal),
+            Err(refusal) => self.shared.network().refusal_page(&exchange, &refusal),
         }
     }
 
@@ -197,7 +196,7 @@ impl ProxyService {
         } else {
             "no credentials"
         };
-        self.shared.event(Event::Unauthorised {
+        self.shared.unauthorised(Event::Unauthorised {
             connection: self.around.connection,
             client,
             reason: reason.to_owned(),

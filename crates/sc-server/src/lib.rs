@@ -5,18 +5,26 @@
 #![forbid(unsafe_code)]
 
 mod connection;
+mod contained;
+pub mod control;
 pub mod event;
 mod exchanges;
 mod http_proxy;
 pub mod journal;
 pub mod log_codes;
+pub mod metrics;
 pub mod network;
 pub mod record;
+mod self_test;
 pub mod server;
 mod udp;
+mod under_way;
 
 pub use event::Event;
 pub use journal::Journal;
+pub use metrics::{Meters, Metric, NoMeters};
 pub use network::{LocalFuture, Network, Refusal, Route};
 pub use record::{Around, Entry, Record};
-pub use server::{Kind, Policy, Server, chain};
+pub use self_test::SelfTestError;
+pub use server::{DrainPolicy, Kind, Policy, Server, chain};
+pub use under_way::Open;

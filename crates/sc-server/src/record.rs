@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::journal::Journal;
+use crate::metrics::{self, Meters};
 
 /// Where a connection came in, which decides what may be reached.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,6 +27,8 @@ pub enum Entry {
     HttpProxy,
     /// TLS straight to the proxy port, by SNI.
     TlsByName,
+    /// The port that only redirects to HTTPS.
+    Redirect,
 }
 
 impl Entry {
@@ -37,12 +40,16 @@ impl Entry {
             Entry::Socks4 => "socks4",
             Entry::HttpProxy => "connect",
             Entry::TlsByName => "tls",
+            Entry::Redirect => "redirect",
         }
     }
 
     /// Whether the client is inside the little network, and may see sites that are `audience: network`.
     pub fn is_inside(self) -> bool {
-        self != Entry::Direct
+        match self {
+            Entry::Direct | Entry::Redirect => false,
+            Entry::Socks5 | Entry::Socks4 | Entry::HttpProxy | Entry::TlsByName => true,
+        }
     }
 }
 
@@ -147,6 +154,8 @@ pub struct Around {
 /// Writes the record of one exchange when it is dropped.
 pub struct RecordGuard {
     journal: Rc<dyn Journal>,
+    meters: Rc<dyn Meters>,
+    is_tunnel: bool,
     around: Rc<Around>,
     meter: Rc<Meter>,
     notes: Rc<Notes>,
@@ -161,6 +170,7 @@ impl RecordGuard {
     /// Begins the record of an exchange.
     pub fn begin(
         journal: Rc<dyn Journal>,
+        meters: Rc<dyn Meters>,
         around: Rc<Around>,
         exchange: &Exchange,
         notes: Rc<Notes>,
@@ -174,6 +184,8 @@ impl RecordGuard {
         );
         RecordGuard {
             journal,
+            meters,
+            is_tunnel: false,
             around,
             meter: exchange.meter.clone(),
             notes,
@@ -183,6 +195,11 @@ impl RecordGuard {
             method: exchange.method.as_str().to_owned(),
             url,
         }
+    }
+
+    /// The exchange has become a tunnel: how long it lasts says nothing about how fast anything was answered.
+    pub(crate) fn becomes_tunnel(&mut self) {
+        self.is_tunnel = true;
     }
 }
 
@@ -204,6 +221,7 @@ impl Drop for RecordGuard {
             end: self.meter.end.get(),
             notes: self.notes.clone(),
         };
+        metrics::count(&*self.meters, &record, self.is_tunnel);
         self.journal.record(record);
     }
 }

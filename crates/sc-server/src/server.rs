@@ -1,13 +1,15 @@
 //! The running engine: what all listeners and connections share, how it starts and how it stops.
 //!
-//! A mode binds the sockets, gives them here with their kind, and swaps the sites when the configuration changes.
+//! A mode binds the sockets, gives them here with their kind, and swaps the sites when the configuration changes. The end
+//! has steps: [`Server::drain`], when there is time [`Server::hurry`] later, and [`Server::drained`].
 
 use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use sc_http::Limits;
+use sc_http::{Drain, Limits};
 use sc_net::listen::Listener;
 use sc_net::relay::RelayLimits;
 use sc_net::shape::{Shape, Shaper};
@@ -18,10 +20,13 @@ use sc_site::Sites;
 use sc_tls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
-use crate::connection;
 use crate::event::Event;
 use crate::journal::Journal;
-use crate::network::{LocalFuture, Network};
+use crate::metrics::{Meters, Metric, NoMeters};
+use crate::network::Network;
+use crate::self_test::{self, SelfTestError};
+use crate::under_way::{Counts, Open};
+use crate::{connection, control};
 
 /// What a listener speaks, from its first byte.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -30,6 +35,8 @@ pub enum Kind {
     Tls,
     /// The little network's port: SOCKS, HTTP proxying, TLS by name, pages.
     Proxy,
+    /// Plain HTTP, for nothing but the way to HTTPS: one answer, and the end of the connection within three seconds.
+    Redirect,
 }
 
 impl Kind {
@@ -38,6 +45,32 @@ impl Kind {
         match self {
             Kind::Tls => "tls",
             Kind::Proxy => "proxy",
+            Kind::Redirect => "redirect",
+        }
+    }
+}
+
+/// How much time what is open gets once the server drains. Within a spread each connection has a moment of its own, so
+/// that clients do not come back all at once.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DrainPolicy {
+    /// HTTP/1.1: idle connections end in the second half of this; requests until then are answered.
+    pub idle_spread: Duration,
+    /// HTTP/2: the first GOAWAY is sent within this.
+    pub goaway_spread: Duration,
+    /// How long tunnels may go on.
+    pub tunnel_time: Duration,
+    /// They are ended within this afterwards.
+    pub tunnel_spread: Duration,
+}
+
+impl Default for DrainPolicy {
+    fn default() -> Self {
+        DrainPolicy {
+            idle_spread: Duration::from_secs(20),
+            goaway_spread: Duration::from_secs(10),
+            tunnel_time: Duration::from_secs(15 * 60),
+            tunnel_spread: Duration::from_secs(60),
         }
     }
 }
@@ -62,6 +95,14 @@ pub struct Policy {
     pub relay: RelayLimits,
     /// Open connections of one listener; accepting pauses above.
     pub connections: usize,
+    /// The port that clients find HTTPS at, for the redirect port.
+    pub https_port: u16,
+    /// How much time what is open gets at the end.
+    pub drain: DrainPolicy,
+    /// Where the delays of single connections come from; another one for each server.
+    pub seed: u64,
+    /// Where numbers are added up.
+    pub meters: Rc<dyn Meters>,
     /// What time it is; read at the edge, passed in.
     pub clock: fn() -> SystemTime,
 }
@@ -79,28 +120,27 @@ impl Policy {
             dial_time: Duration::from_secs(10),
             relay: RelayLimits::default(),
             connections: 16_384,
+            https_port: 443,
+            drain: DrainPolicy::default(),
+            seed: 0,
+            meters: Rc::new(NoMeters),
             clock,
         }
     }
 }
 
-/// Open connections of a control socket: its clients are commands that a person types.
-const CONTROL_CONNECTIONS: usize = 64;
-
-/// The name of the task that serves a connection.
-const CONNECTION: &str = "connection";
-
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) policy: Policy,
     pub(crate) journal: Rc<dyn Journal>,
-    pub(crate) network: Rc<dyn Network>,
+    network: RefCell<Rc<dyn Network>>,
     pub(crate) sites: RefCell<Rc<Sites>>,
     pub(crate) tls: Arc<ServerConfig>,
     pub(crate) tasks: Tasks,
-    pub(crate) drain: CancellationToken,
+    pub(crate) counts: Counts,
     pub(crate) shaper: Option<Shaper>,
-    gate: Gate,
+    begin: CancellationToken,
+    hurry: CancellationToken,
     serial: Cell<u64>,
 }
 
@@ -117,8 +157,39 @@ impl Shared {
         self.sites.borrow().clone()
     }
 
-    fn open_connections(&self) -> u64 {
-        self.tasks.names().get(CONNECTION).map_or(0, |count| *count as u64)
+    pub(crate) fn network(&self) -> Rc<dyn Network> {
+        self.network.borrow().clone()
+    }
+
+    pub(crate) fn count(&self, metric: Metric, by: u64) {
+        self.policy.meters.add(metric, by);
+    }
+
+    /// Tells of a client that may not use the proxy port.
+    pub(crate) fn unauthorised(&self, event: Event) {
+        self.count(Metric::Refused, 1);
+        self.event(event);
+    }
+
+    /// The end of one connection, with delays that are its own.
+    pub(crate) fn drain(&self, serial: u64) -> Drain {
+        let DrainPolicy {
+            idle_spread,
+            goaway_spread,
+            tunnel_time,
+            tunnel_spread,
+        } = self.policy.drain;
+        let within = |spread: Duration, what: &str| {
+            let dice = BuildHasherDefault::<DefaultHasher>::new().hash_one((self.policy.seed, serial, what));
+            spread.mul_f64(dice as f64 / u64::MAX as f64)
+        };
+        Drain {
+            begin: self.begin.clone(),
+            hurry: self.hurry.clone(),
+            idle_after: idle_spread / 2 + within(idle_spread / 2, "idle"),
+            goaway_after: within(goaway_spread, "goaway"),
+            tunnel_after: tunnel_time.saturating_add(within(tunnel_spread, "tunnel")),
+        }
     }
 
     fn next_serial(&self) -> u64 {
@@ -140,25 +211,26 @@ impl Server {
         sites: Sites,
         tls: Arc<ServerConfig>,
     ) -> Self {
-        let told = journal.clone();
+        let (told, meters) = (journal.clone(), policy.meters.clone());
         let tasks = Tasks::new(move |panicked| {
+            meters.add(Metric::Panics, 1);
             told.event(Event::Internal {
                 place: panicked.task,
                 fault: format!("panic: {}", panicked.message),
             });
         });
-        let gate = Gate::new(policy.connections);
         let shaper = policy.shape.map(|shape| Shaper::new(shape, tasks.spawner()));
         Server(Rc::new(Shared {
             policy,
             journal,
-            network,
+            network: RefCell::new(network),
             sites: RefCell::new(Rc::new(sites)),
             tls,
             tasks,
-            drain: CancellationToken::new(),
+            counts: Counts::default(),
             shaper,
-            gate,
+            begin: CancellationToken::new(),
+            hurry: CancellationToken::new(),
             serial: Cell::new(0),
         }))
     }
@@ -176,19 +248,13 @@ impl Server {
             let serial = shared.next_serial();
             connections
                 .tasks
-                .spawn(CONNECTION, connection::serve(shared, kind, serial, conn));
+                .spawn("connection", connection::serve(shared, kind, serial, conn));
         };
         self.0.tasks.spawn("accept", async move {
             let events = shared.clone();
             let on_event = move |event| events.event(accept_event(kind, &event));
-            let ended = accept::run(
-                listener,
-                shared.gate.clone(),
-                shared.drain.clone(),
-                on_event,
-                on_connection,
-            )
-            .await;
+            let gate = Gate::new(shared.policy.connections);
+            let ended = accept::run(listener, gate, shared.begin.clone(), on_event, on_connection).await;
             if let Err(error) = ended {
                 shared.event(Event::ListenerFailed {
                     listener: kind.as_str(),
@@ -198,22 +264,13 @@ impl Server {
         });
     }
 
-    /// Serves plain HTTP on a bound socket with one handler: the control socket of a mode.
-    pub fn serve_control(
-        &self,
-        listener: Listener,
-        handler: Rc<dyn Fn(sc_http::Exchange) -> LocalFuture<'static, sc_http::Answer>>,
-    ) {
+    /// Serves plain HTTP on a bound socket with one handler: the control socket of a mode. It ends with the server.
+    pub fn serve_control(&self, listener: Listener, handler: control::Handler) {
         let shared = self.0.clone();
         self.0.tasks.spawn("control", async move {
-            let spawner = shared.clone();
-            let on_connection = move |conn: Connection| {
-                let control = connection::control(spawner.clone(), handler.clone(), conn);
-                spawner.tasks.spawn("control connection", control);
-            };
-            let gate = Gate::new(CONTROL_CONNECTIONS);
-            let ended = accept::run(listener, gate, shared.drain.clone(), |_| {}, on_connection).await;
-            if let Err(error) = ended {
+            let limits = shared.policy.limits.clone();
+            let serving = control::serve(shared.tasks.spawner(), listener, limits, shared.begin.clone(), handler);
+            if let Err(error) = serving.await {
                 shared.event(Event::ListenerFailed {
                     listener: "control",
                     error: chain(&error),
@@ -227,17 +284,62 @@ impl Server {
         *self.0.sites.borrow_mut() = Rc::new(sites);
     }
 
-    /// Accepts nothing new, lets open exchanges finish until the deadline, then ends what is left.
-    pub async fn stop(&self, within: Duration) {
-        self.0.event(Event::Stopping {
-            connections: self.0.open_connections(),
-        });
-        self.0.drain.cancel();
-        let finished = tokio::time::timeout(within, self.0.tasks.wait()).await;
-        if finished.is_err() {
-            self.0.tasks.abort_all();
-            self.0.tasks.wait().await;
+    /// Replaces what is behind the proxy port; connections that were let through stay.
+    pub fn swap_network(&self, network: Rc<dyn Network>) {
+        *self.0.network.borrow_mut() = network;
+    }
+
+    /// Makes one request to itself, in memory: a TLS handshake with the listener's configuration for `name`, one of the
+    /// configured names, and a request that is answered here and not by an application.
+    ///
+    /// Shape: leaves no record and is counted nowhere. Errors: [`SelfTestError`], with what failed.
+    /// Cancel: changes nothing.
+    pub async fn self_test(&self, name: &str) -> Result<(), SelfTestError> {
+        self_test::run(&self.0, name).await
+    }
+
+    /// How much is under way.
+    pub fn open(&self) -> Open {
+        self.0.counts.open()
+    }
+
+    /// Begins to end: accepts nothing new, lets go of the listeners, and lets what is open come to its end as
+    /// [`DrainPolicy`] says. Once begun, it cannot be taken back.
+    pub fn drain(&self) {
+        self.0.begin.cancel();
+    }
+
+    /// Waits for no delays any more; exchanges under way still finish. Begins to drain if that was not done.
+    pub fn hurry(&self) {
+        self.0.begin.cancel();
+        self.0.hurry.cancel();
+    }
+
+    /// Waits until nothing is left, and at the end of the time cuts what is. Returns how many exchanges and tunnels had to
+    /// be cut; idle connections do not count.
+    ///
+    /// Cancel: nothing is cut then.
+    pub async fn drained(&self, within: Duration) -> u64 {
+        let tasks = &self.0.tasks;
+        if tokio::time::timeout(within, tasks.wait()).await.is_ok() {
+            return 0;
         }
+        let Open { exchanges, tunnels, .. } = self.open();
+        let forced = exchanges + tunnels;
+        self.0.count(Metric::ForcedCloses, forced);
+        tasks.abort_all();
+        tasks.wait().await;
+        forced
+    }
+
+    /// Ends without delays: accepts nothing new, lets open exchanges finish until the deadline, then cuts what is left.
+    /// Returns what [`Server::drained`] does.
+    pub async fn stop(&self, within: Duration) -> u64 {
+        self.0.event(Event::Stopping {
+            connections: self.open().connections,
+        });
+        self.hurry();
+        self.drained(within).await
     }
 }
 

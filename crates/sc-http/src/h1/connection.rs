@@ -11,7 +11,6 @@ use bytes::BytesMut;
 use http::header::UPGRADE;
 use http::{HeaderValue, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use super::head::{self, Bounds, Scan, Section};
 use super::link::{Expect, Link, RequestBody, gone, malformed};
@@ -19,12 +18,13 @@ use super::receive::{Piece, Receiver};
 use super::request::{self, Request};
 use super::respond::{self, Asked, Next};
 use super::send::{Framing, Sender};
-use super::tunnel;
 use super::wire::{HEAD_READ_BYTES, Outbox, Wire};
+use crate::drain::Delay;
 use crate::timer::Alarm;
+use crate::tunnel::{self, Moved, Sort};
 use crate::{
-    Answer, Body, Duplex, End, Exchange, Fault, Head, Interim, Kind, Limits, Meter, Payload, Protocol, Scheme, Service,
-    Side,
+    Answer, Body, Drain, Duplex, End, Exchange, Fault, Head, Interim, Kind, Limits, Meter, Payload, Protocol, Scheme,
+    Service, Side,
 };
 
 /// Response bytes that may wait for the client; a body is asked for more only below this.
@@ -78,7 +78,7 @@ pub(super) struct Connection<'a, IO> {
     outbox: Outbox,
     scheme: Scheme,
     limits: &'a Limits,
-    drain: &'a CancellationToken,
+    drain: &'a Drain,
     /// The head, or idleness, or a half-closed client.
     alarm: Alarm,
     /// A write that makes no progress.
@@ -89,13 +89,7 @@ pub(super) struct Connection<'a, IO> {
 }
 
 impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
-    pub(super) fn new(
-        io: IO,
-        read_ahead: BytesMut,
-        scheme: Scheme,
-        limits: &'a Limits,
-        drain: &'a CancellationToken,
-    ) -> Self {
+    pub(super) fn new(io: IO, read_ahead: BytesMut, scheme: Scheme, limits: &'a Limits, drain: &'a Drain) -> Self {
         Connection {
             link: Rc::new(RefCell::new(Link::new(Wire::new(io, read_ahead)))),
             outbox: Outbox::default(),
@@ -110,7 +104,7 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
     }
 
     /// Waits for a whole request head.
-    pub(super) async fn next_request(&mut self, mut drained: Pin<&mut WaitForCancellationFuture<'_>>) -> Opening {
+    pub(super) async fn next_request(&mut self, drained: &mut Delay<'_, '_>) -> Opening {
         let is_first = self.link.borrow().exchange == 0;
         self.alarm.set(if is_first {
             self.limits.head_time
@@ -162,7 +156,7 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
                             wire.rest();
                             self.outbox.rest();
                             // A fresh connection may have its first request on the way: that one is still answered.
-                            if !is_first && drained.as_mut().poll(cx).is_ready() {
+                            if !is_first && drained.poll_is_over(cx) {
                                 return Poll::Ready(Opening::End);
                             }
                         }
@@ -209,7 +203,7 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
                 let is_upgrade =
                     head.status == StatusCode::SWITCHING_PROTOCOLS && name_protocol(&mut head, upgrade.as_deref());
                 if is_upgrade || (asked.is_connect && head.status.is_success()) {
-                    self.tunnel(head, io, asked, &meter).await
+                    self.tunnel(head, io, Sort::of(upgrade.as_deref()), asked, &meter).await
                 } else {
                     self.respond(failed(), Body::empty(), asked, false, &meter).await
                 }
@@ -389,7 +383,14 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
     }
 
     /// Writes the head of a protocol switch and moves bytes both ways until both ends are done.
-    async fn tunnel(&mut self, head: Head, mut other: Box<dyn Duplex>, asked: Asked, meter: &Meter) -> After<IO> {
+    async fn tunnel(
+        &mut self,
+        head: Head,
+        mut other: Box<dyn Duplex>,
+        sort: Sort,
+        asked: Asked,
+        meter: &Meter,
+    ) -> After<IO> {
         respond::put_head(
             self.outbox.tail(),
             &head,
@@ -405,12 +406,12 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
         let Some(mut wire) = self.link.borrow_mut().wire.take() else {
             return After::Gone(None);
         };
-        let moved = |moved: tunnel::Moved| {
+        let moved = |moved: Moved| {
             meter.received_bytes.set(moved.received);
             meter.sent_bytes.set(moved.sent);
         };
         let ahead = std::mem::take(&mut wire.buf);
-        match tunnel::join(&mut wire.io, ahead, &mut *other, moved).await {
+        match tunnel::join(&mut wire.io, ahead, &mut *other, sort, self.drain, moved).await {
             Ok(()) => {
                 meter.end.set(End::Complete);
                 After::Gone(None)
@@ -477,7 +478,7 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
             Receiver::UntilClose | Receiver::Failed => false,
         };
         // A client that was not told to continue may send the body all the same, or not: nobody can know.
-        can_drain && link.expect == Expect::Nothing && !self.drain.is_cancelled()
+        can_drain && link.expect == Expect::Nothing && !self.drain.has_begun()
     }
 
     /// Throws away what was not read of the request body; `false` when that is too much.

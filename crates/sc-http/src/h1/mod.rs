@@ -17,7 +17,6 @@ pub(crate) mod receive;
 mod request;
 mod respond;
 pub(crate) mod send;
-pub(crate) mod tunnel;
 pub(crate) mod wire;
 
 use std::pin::pin;
@@ -25,11 +24,11 @@ use std::rc::Rc;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::sync::CancellationToken;
 
 use self::connection::{After, Connection, Opening};
 pub(crate) use self::request::{expectation, same};
-use crate::{Fault, Limits, Scheme, Service};
+use crate::drain::Delay;
+use crate::{Drain, Fault, Limits, Scheme, Service};
 
 /// How [`serve`] ended.
 pub enum Served<IO> {
@@ -47,8 +46,8 @@ pub enum Served<IO> {
 /// Serves one connection until it ends.
 ///
 /// Shape: `read_ahead` was already read from `io`; `scheme` is what the listener speaks. Requests of one connection are
-/// answered one after the other, however many arrive at once. When `drain` is cancelled, an idle connection is closed and
-/// a busy one after its exchange.
+/// answered one after the other, however many arrive at once. When `drain` has begun, a connection is closed after its next
+/// exchange, or when it was idle for as long as the drain allows. A fresh one is given the time for its first request.
 /// Errors: a malformed or late request is answered here, and its fault returned; so is a fault that broke a response off.
 /// A client that leaves between requests, or in the middle of a head, is no fault.
 /// Cancel: the connection breaks off, and the exchange on it counts as cancelled.
@@ -58,16 +57,17 @@ pub async fn serve<IO, S>(
     scheme: Scheme,
     service: Rc<S>,
     limits: &Limits,
-    drain: CancellationToken,
+    drain: Drain,
 ) -> Served<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
     S: Service,
 {
     let mut connection = Connection::new(io, read_ahead, scheme, limits, &drain);
-    let mut drained = pin!(drain.cancelled());
+    let begun = pin!(drain.begin.cancelled());
+    let mut drained = Delay::new(&drain, begun, drain.idle_after);
     loop {
-        let request = match connection.next_request(drained.as_mut()).await {
+        let request = match connection.next_request(&mut drained).await {
             Opening::Request(request) => request,
             Opening::End => {
                 connection.close().await;

@@ -21,7 +21,7 @@ pub(crate) mod upload;
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -32,12 +32,12 @@ use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use self::cork::{Cork, Corked};
 use self::frames::Frames;
+use crate::drain::Delay;
 use crate::timer::Alarm;
-use crate::{Fault, Kind, Limits, Service, Side};
+use crate::{Drain, Fault, Kind, Limits, Service, Side};
 
 /// Streams that may be reset by our own errors before the connection is given up (CVE-2025-8671).
 const LOCAL_RESETS: usize = 100;
@@ -54,10 +54,11 @@ const LINGER_BYTES: usize = 1 << 20;
 
 /// Serves one connection until it ends; the fault, if any, is for the log.
 ///
-/// Shape: `io` is fresh, before the client's preface. When `drain` is cancelled, no new streams are taken (GOAWAY in two
-/// steps) and the connection ends with its last exchange.
+/// Shape: `io` is fresh, before the client's preface. When `drain` has begun and its delay has passed, the client is told in two
+/// steps (GOAWAY for no stream in particular, then, once it has surely read that, GOAWAY for those that came until then), and
+/// the connection ends with its last exchange.
 /// Cancel: the connection breaks off, and the exchanges on it count as cancelled.
-pub async fn serve<IO, S>(io: IO, service: Rc<S>, limits: &Limits, drain: CancellationToken) -> Option<Fault>
+pub async fn serve<IO, S>(io: IO, service: Rc<S>, limits: &Limits, drain: Drain) -> Option<Fault>
 where
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
     S: Service,
@@ -68,9 +69,12 @@ where
         Err(fault) => return fault,
     };
     let limits = Rc::new(limits.clone());
-    let shared = limits.clone();
+    let terms = Rc::new(stream::Terms {
+        limits: limits.clone(),
+        drain: drain.clone(),
+    });
     // Boxed, so that the list of exchanges moves pointers and not whole futures.
-    let exchange = move |request, respond| Box::pin(stream::run(service.clone(), request, respond, shared.clone()));
+    let exchange = move |request, respond| Box::pin(stream::run(service.clone(), request, respond, terms.clone()));
     let mut driver = Driver {
         connection,
         corked: corked.clone(),
@@ -82,8 +86,9 @@ where
         stalled_at: 0,
         is_ending: false,
     };
-    let mut drained = pin!(drain.cancelled());
-    let fault = poll_fn(|cx| driver.poll(&exchange, drained.as_mut(), cx)).await;
+    let begun = pin!(drain.begin.cancelled());
+    let mut drained = Delay::new(&drain, begun, drain.goaway_after);
+    let fault = poll_fn(|cx| driver.poll(&exchange, &mut drained, cx)).await;
     drop(driver);
     linger(&corked).await;
     fault
@@ -154,10 +159,10 @@ where
     fn poll(
         &mut self,
         exchange: &impl Fn(http::Request<RecvStream>, SendResponse<Bytes>) -> F,
-        drained: Pin<&mut WaitForCancellationFuture<'_>>,
+        drained: &mut Delay<'_, '_>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Fault>> {
-        if !self.is_ending && drained.poll(cx).is_ready() {
+        if !self.is_ending && drained.poll_is_over(cx) {
             self.is_ending = true;
             self.connection.graceful_shutdown();
         }

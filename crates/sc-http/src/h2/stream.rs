@@ -16,11 +16,11 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use super::channel::{Channel, Received};
 use super::request::{self, Request};
 use super::upload::Upload;
-use crate::h1::tunnel;
 use crate::timer::Alarm;
+use crate::tunnel::{self, Moved, Sort};
 use crate::{
-    Answer, Body, Duplex, End, Exchange, Fault, Head, Interim, Kind, Limits, Meter, Payload, Protocol, Service, Side,
-    date,
+    Answer, Body, Drain, Duplex, End, Exchange, Fault, Head, Interim, Kind, Limits, Meter, Payload, Protocol, Service,
+    Side, date,
 };
 
 /// How long a client may go on sending a request body after the response, before its stream is reset: some drop a
@@ -30,23 +30,29 @@ const LINGER_TIME: Duration = Duration::from_secs(1);
 /// How much of such a body is thrown away meanwhile.
 const LINGER_BYTES: usize = 256 << 10;
 
+/// What holds for all streams of a connection.
+pub(super) struct Terms {
+    pub(super) limits: Rc<Limits>,
+    pub(super) drain: Drain,
+}
+
 /// Serves one stream; `true` when it ended as it should.
 pub(super) async fn run<S: Service>(
     service: Rc<S>,
     request: http::Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-    limits: Rc<Limits>,
+    terms: Rc<Terms>,
 ) -> bool {
     let (parts, recv) = request.into_parts();
     let recv = Rc::new(RefCell::new(recv));
     let is_head = parts.method == Method::HEAD;
-    let is_whole = match request::understand(parts, &limits) {
+    let is_whole = match request::understand(parts, &terms.limits) {
         Ok(request) => {
             Serving {
                 respond,
                 recv: recv.clone(),
                 is_head,
-                limits,
+                terms,
             }
             .serve(&*service, request)
             .await
@@ -62,7 +68,7 @@ struct Serving {
     respond: SendResponse<Bytes>,
     recv: Rc<RefCell<RecvStream>>,
     is_head: bool,
-    limits: Rc<Limits>,
+    terms: Rc<Terms>,
 }
 
 impl Serving {
@@ -71,7 +77,7 @@ impl Serving {
         meter.stream.set(self.respond.stream_id().as_u32());
         let interim = Interim::default();
         let expects_continue = request.expects_continue && !self.recv.borrow().is_end_stream();
-        let is_tunnel = request.upgrade.is_some();
+        let sort = request.upgrade.as_deref().map(|upgrade| Sort::of(Some(upgrade)));
         let exchange = self.open(request, &interim, &meter);
         // Pinned here, since moving it would copy it: the future of a whole site is large.
         let answering = pin!(service.answer(exchange));
@@ -88,9 +94,9 @@ impl Serving {
         while let Some(head) = interim.take() {
             inform(&mut self.respond, head, expects_continue);
         }
-        match payload {
-            Payload::Body(body) if !head.status.is_informational() => self.respond(head, body, &meter).await,
-            Payload::Tunnel(io) if is_tunnel => self.join(head, io, &meter).await,
+        match (payload, sort) {
+            (Payload::Body(body), _) if !head.status.is_informational() => self.respond(head, body, &meter).await,
+            (Payload::Tunnel(io), Some(sort)) => self.join(head, io, sort, &meter).await,
             _ => {
                 self.respond(Head::new(Kind::Internal.treatment().status), Body::empty(), &meter)
                     .await
@@ -109,7 +115,7 @@ impl Serving {
                 self.recv.clone(),
                 Side::Downstream,
                 declared,
-                self.limits.body_idle_time,
+                self.terms.limits.body_idle_time,
             );
             Body::stream(received.of_request(meter.clone(), expects))
         };
@@ -148,7 +154,13 @@ impl Serving {
             meter.end.set(End::Complete);
             return true;
         }
-        let mut upload = Upload::new(body, stream, declared, self.limits.write_stall_time, Side::Downstream);
+        let mut upload = Upload::new(
+            body,
+            stream,
+            declared,
+            self.terms.limits.write_stall_time,
+            Side::Downstream,
+        );
         let sent = poll_fn(|cx| {
             let sent = upload.poll(cx);
             meter.sent_bytes.set(upload.sent());
@@ -171,7 +183,7 @@ impl Serving {
     }
 
     /// Joins a stream of DATA frames to a tunnel (RFC 8441).
-    async fn join(mut self, mut head: Head, mut io: Box<dyn Duplex>, meter: &Meter) -> bool {
+    async fn join(mut self, mut head: Head, mut io: Box<dyn Duplex>, sort: Sort, meter: &Meter) -> bool {
         clean(&mut head.headers);
         head.headers.remove(CONTENT_LENGTH);
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -182,11 +194,12 @@ impl Serving {
             return false;
         };
         let mut channel = Channel::new(self.recv, send);
-        let moved = |moved: tunnel::Moved| {
+        let moved = |moved: Moved| {
             meter.received_bytes.set(moved.received);
             meter.sent_bytes.set(moved.sent);
         };
-        match tunnel::join(&mut channel, BytesMut::new(), &mut *io, moved).await {
+        let ahead = BytesMut::new();
+        match tunnel::join(&mut channel, ahead, &mut *io, sort, &self.terms.drain, moved).await {
             Ok(()) => {
                 meter.end.set(End::Complete);
                 true

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use sc_http::client::{H1, Incoming, Outgoing, SendError};
-use sc_http::{Body, ClientLimits, Interim, Kind, Limits, Retry, Scheme};
+use sc_http::{Body, ClientLimits, Drain, Interim, Kind, Limits, Retry, Scheme};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio_util::sync::CancellationToken;
 
@@ -312,7 +312,7 @@ fn joined(out: Outgoing) -> Got {
             Scheme::Http,
             Rc::new(App::default()),
             &LIMITS,
-            CancellationToken::new(),
+            Drain::at_once(CancellationToken::new()),
         );
         let (_, got) = tokio::join!(serving, send(near, out));
         got

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use sc_http::h1::{Served, serve};
-use sc_http::{End, Kind, Limits, Scheme};
+use sc_http::{Drain, End, Kind, Limits, Scheme};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +32,7 @@ fn limits() -> Limits {
 /// Talks to a server through `client` and waits for the server to end.
 async fn with_server<F: Future<Output = Vec<u8>>>(
     limits: Limits,
-    drain: CancellationToken,
+    drain: Drain,
     room: usize,
     client: impl FnOnce(DuplexStream) -> F,
 ) -> Outcome {
@@ -57,23 +57,28 @@ async fn with_server<F: Future<Output = Vec<u8>>>(
 
 /// Sends pieces with pauses between them, ends its side, and reads to the end.
 async fn send(pieces: Vec<Vec<u8>>) -> Outcome {
-    with_server(limits(), CancellationToken::new(), 1 << 16, |stream| async move {
-        let (mut read, mut write) = tokio::io::split(stream);
-        let sending = async move {
-            for piece in pieces {
-                if write.write_all(&piece).await.is_err() {
-                    return write;
+    with_server(
+        limits(),
+        Drain::at_once(CancellationToken::new()),
+        1 << 16,
+        |stream| async move {
+            let (mut read, mut write) = tokio::io::split(stream);
+            let sending = async move {
+                for piece in pieces {
+                    if write.write_all(&piece).await.is_err() {
+                        return write;
+                    }
+                    tokio::time::sleep(Duration::from_millis(1)).await;
                 }
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            let _ = write.shutdown().await;
-            write
-        };
-        let mut output = Vec::new();
-        let (_write, read) = tokio::join!(sending, read.read_to_end(&mut output));
-        read.unwrap();
-        output
-    })
+                let _ = write.shutdown().await;
+                write
+            };
+            let mut output = Vec::new();
+            let (_write, read) = tokio::join!(sending, read.read_to_end(&mut output));
+            read.unwrap();
+            output
+        },
+    )
     .await
 }
 
@@ -424,7 +429,7 @@ fn continue_is_sent_when_the_body_is_wanted() {
     let talk = |path: &'static str, first: &'static str| {
         run(with_server(
             limits(),
-            CancellationToken::new(),
+            Drain::at_once(CancellationToken::new()),
             1 << 16,
             move |mut stream| async move {
                 let head =
@@ -462,7 +467,7 @@ fn both_directions_move_at_once() {
     let total = 3 << 20;
     let outcome = run(with_server(
         limits(),
-        CancellationToken::new(),
+        Drain::at_once(CancellationToken::new()),
         4 << 10,
         |stream| async move {
             let (mut read, mut write) = tokio::io::split(stream);
@@ -496,7 +501,7 @@ fn a_slow_reader_bounds_what_is_buffered() {
             Scheme::Http,
             app,
             &limits,
-            CancellationToken::new(),
+            Drain::at_once(CancellationToken::new()),
         );
         let client = async {
             near.write_all(b"GET /big?100000000 HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -560,7 +565,7 @@ fn silence(after: &'static str, client_reads: bool) -> (Outcome, Duration) {
         let start = tokio::time::Instant::now();
         let outcome = with_server(
             limits(),
-            CancellationToken::new(),
+            Drain::at_once(CancellationToken::new()),
             1 << 10,
             move |mut stream| async move {
                 stream.write_all(after.as_bytes()).await.unwrap();
@@ -639,7 +644,7 @@ fn a_body_that_is_kept_too_long_is_stale() {
             Scheme::Http,
             app.clone(),
             &limits,
-            CancellationToken::new(),
+            Drain::at_once(CancellationToken::new()),
         );
         let mut output = String::new();
         let (served, read) = tokio::join!(serving, near.read_to_string(&mut output));
@@ -655,30 +660,40 @@ fn a_body_that_is_kept_too_long_is_stale() {
 #[test]
 fn a_drain_ends_idle_connections_and_spares_busy_ones() {
     let drain = CancellationToken::new();
-    let outcome = run(with_server(limits(), drain.clone(), 1 << 16, |mut stream| async move {
-        stream
-            .write_all(b"GET /slow?100 HTTP/1.1\r\nHost: a\r\n\r\n")
-            .await
-            .unwrap();
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        drain.cancel();
-        let mut output = Vec::new();
-        stream.read_to_end(&mut output).await.unwrap();
-        output
-    }));
+    let outcome = run(with_server(
+        limits(),
+        Drain::at_once(drain.clone()),
+        1 << 16,
+        |mut stream| async move {
+            stream
+                .write_all(b"GET /slow?100 HTTP/1.1\r\nHost: a\r\n\r\n")
+                .await
+                .unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            drain.cancel();
+            let mut output = Vec::new();
+            stream.read_to_end(&mut output).await.unwrap();
+            output
+        },
+    ));
     assert!(
         outcome.output.contains("connection: close") && outcome.output.ends_with("slow"),
         "{}",
         outcome.output
     );
     let drain = CancellationToken::new();
-    let outcome = run(with_server(limits(), drain.clone(), 1 << 16, |mut stream| async move {
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        drain.cancel();
-        let mut output = Vec::new();
-        stream.read_to_end(&mut output).await.unwrap();
-        output
-    }));
+    let outcome = run(with_server(
+        limits(),
+        Drain::at_once(drain.clone()),
+        1 << 16,
+        |mut stream| async move {
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            drain.cancel();
+            let mut output = Vec::new();
+            stream.read_to_end(&mut output).await.unwrap();
+            output
+        },
+    ));
     assert!(!outcome.output.contains("close") && outcome.fault.is_none());
 }

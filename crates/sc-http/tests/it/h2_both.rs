@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use sc_http::client::{H2, Incoming, Outgoing, SendError, h2_handshake};
-use sc_http::{Body, ClientLimits, End, Fault, Interim, Kind, Limits, Retry, Scheme};
+use sc_http::{Body, ClientLimits, Drain, End, Fault, Interim, Kind, Limits, Retry, Scheme};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio_util::sync::CancellationToken;
 
@@ -94,7 +94,8 @@ fn serve(limits: Limits, room: usize) -> (DuplexStream, Talk) {
     let (near, far) = duplex(room);
     let (app, drain) = (Rc::new(App::default()), CancellationToken::new());
     let (noted, made, draining) = (app.noted.clone(), app.made.clone(), drain.clone());
-    let fault = tokio::task::spawn_local(async move { sc_http::h2::serve(far, app, &limits, draining).await });
+    let fault =
+        tokio::task::spawn_local(async move { sc_http::h2::serve(far, app, &limits, Drain::at_once(draining)).await });
     (
         near,
         Talk {

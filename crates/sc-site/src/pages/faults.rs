@@ -21,16 +21,41 @@ pub fn plain(status: StatusCode) -> Page {
 ///
 /// Shape: 302 for `GET` and `HEAD`, 307 for others; temporary, because browsers keep permanent redirects for months.
 pub fn redirect_to_https(exchange: &Exchange) -> Answer {
-    let status = match exchange.method {
-        Method::GET | Method::HEAD => StatusCode::FOUND,
-        _ => StatusCode::TEMPORARY_REDIRECT,
+    let status = if is_get_or_head(exchange) {
+        StatusCode::FOUND
+    } else {
+        StatusCode::TEMPORARY_REDIRECT
     };
+    to_https(exchange, status, 443)
+}
+
+/// Sends a request that came over plain HTTP to the same place under HTTPS, at this port, and for good.
+///
+/// Shape: 301 for `GET` and `HEAD`, 308 for others, which keeps their method (RFC 9110 §15.4.9).
+pub fn redirect_to_https_for_good(exchange: &Exchange, port: u16) -> Answer {
+    let status = if is_get_or_head(exchange) {
+        StatusCode::MOVED_PERMANENTLY
+    } else {
+        StatusCode::PERMANENT_REDIRECT
+    };
+    to_https(exchange, status, port)
+}
+
+fn is_get_or_head(exchange: &Exchange) -> bool {
+    matches!(exchange.method, Method::GET | Method::HEAD)
+}
+
+fn to_https(exchange: &Exchange, status: StatusCode, port: u16) -> Answer {
     let path = if exchange.target.starts_with('/') {
         &*exchange.target
     } else {
         "/"
     };
-    let place = format!("https://{}{path}", exchange.authority.host());
+    let host = exchange.authority.host();
+    let place = match port {
+        443 => format!("https://{host}{path}"),
+        port => format!("https://{host}:{port}{path}"),
+    };
     redirects::to(status, &place).unwrap_or_else(|| plain(StatusCode::BAD_REQUEST).answer(Form::Text))
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, Method, StatusCode};
-use sc_http::{Answer, Body, Exchange, Head, Limits, Payload, Protocol, Service};
+use sc_http::{Answer, Body, Drain, Exchange, Head, Limits, Payload, Protocol, Service};
 use sc_net::UpstreamAddr;
 use sc_site::{UpstreamProtocol, UpstreamSpec};
 use sc_tls::{Ca, ClientTrust, Minter, Uncovered};
@@ -101,7 +101,7 @@ async fn start(tls: Option<Arc<sc_tls::ServerConfig>>) -> (App2, Rc<RefCell<Vec<
             count.set(count.get() + 1);
             let (service, tls) = (service.clone(), tls.clone());
             tokio::task::spawn_local(async move {
-                let (limits, drain) = (Limits::default(), CancellationToken::new());
+                let (limits, drain) = (Limits::default(), Drain::at_once(CancellationToken::new()));
                 let Some(tls) = tls else {
                     sc_http::h2::serve(io, service, &limits, drain).await;
                     return;
