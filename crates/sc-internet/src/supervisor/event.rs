@@ -42,7 +42,7 @@ pub enum Event {
     Ready(Worker),
     /// A worker that was told to accept does so: its listeners are being polled.
     Accepting(Worker),
-    /// A starting worker says that it cannot serve, or it could not be started at all. Its process may still be there.
+    /// A starting or warm worker says that it cannot serve. It is killed, so its exit is still awaited.
     Failed(Worker),
     /// A draining worker has nothing open any more and is about to end.
     Drained(Worker),
@@ -89,7 +89,7 @@ pub enum Event {
 /// What is to be done, in this order.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Action {
-    /// Start a process. If that fails, say [`Event::Failed`] and then [`Event::Exited`].
+    /// Start a process. If that fails, say [`Event::Exited`].
     Spawn {
         /// The name it gets.
         worker: Worker,
@@ -103,8 +103,8 @@ pub enum Action {
         /// Which one.
         worker: Worker,
     },
-    /// Tell a worker to accept no more, to finish what is open within a time, and to end. May come a second time with a
-    /// shorter time when everything stops.
+    /// Tell a worker to accept no more, to finish what is open within a time, and to end. When everything stops it also goes
+    /// to warm workers, and a second time, with a shorter time, to those that drain already.
     Drain {
         /// Which one.
         worker: Worker,

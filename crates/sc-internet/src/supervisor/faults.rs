@@ -22,7 +22,7 @@ impl Supervisor {
     pub(super) fn failed(&mut self, worker: Worker) {
         if let Some((lane, at)) = self.find(worker) {
             let member = &self.lanes[lane].members[at];
-            if !member.over && member.state == State::Starting {
+            if !member.over && matches!(member.state, State::Starting | State::Warm) {
                 self.lose(lane, at, Fault::Refused);
             }
         }
@@ -96,15 +96,15 @@ impl Supervisor {
             self.back_off(lane, fault);
         }
         if matches!(state, State::Starting | State::Warm) {
-            self.give_up_change(lane, fault);
+            self.give_up_change(lane, state, fault);
         }
     }
 
     /// The lane goes on with the worker it has; if it has none the next one is on its way.
-    fn give_up_change(&mut self, number: usize, fault: Fault) {
+    fn give_up_change(&mut self, number: usize, state: State, fault: Fault) {
         let look = self.look_again();
         let lane = &mut self.lanes[number];
-        let was_awaited = lane.needs_successor();
+        let was_awaited = lane.needs_successor() || state == State::Starting;
         if lane.change.take().is_some()
             && let Some(at) = lane.serving()
         {

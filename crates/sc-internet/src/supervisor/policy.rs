@@ -280,13 +280,13 @@ impl Supervisor {
         }
     }
 
-    /// Starts warm workers where there is none, no more of them at a time than lanes may be in change.
+    /// Starts warm workers where there is none, as long as no more lanes are in change than may be.
     fn supply_standbys(&mut self) {
         if !self.rules.standby || self.is_reloading {
             return;
         }
-        let starting = self.lanes.iter().filter(|lane| lane.is_starting()).count();
-        let mut room = self.rules.most_in_change().saturating_sub(starting);
+        let changing = self.lanes.iter().filter(|lane| lane.is_changing()).count();
+        let mut room = self.rules.most_in_change().saturating_sub(changing);
         for number in 0..self.lanes.len() {
             let lane = &self.lanes[number];
             let is_complete = lane.needs_successor() || lane.is_changing() || lane.warm().is_some();
