@@ -92,9 +92,10 @@ pub enum AcceptEvent {
     },
     /// Descriptors or memory ran out: accepting pauses. Once per spell.
     Exhausted(io::Error),
-    /// Accepting works again after `Exhausted`.
+    /// Accepting works again, after `Exhausted` or `Full`. After `Full` it is told when a tenth of the places is free and a
+    /// connection comes.
     Recovered {
-        /// How many pauses there were.
+        /// How many pauses there were; after `Full`, how often a connection had to end first.
         pauses: u32,
     },
 }
@@ -149,15 +150,12 @@ async fn accept_all(
     on_connection: &impl Fn(Connection),
 ) -> io::Error {
     let spell = Spell::default();
-    let mut was_full = false;
+    let full = Spell::default();
     loop {
         let permit = match gate.try_enter() {
-            Some(permit) => {
-                was_full &= !gate.has_room();
-                permit
-            }
+            Some(permit) => permit,
             None => {
-                if !std::mem::replace(&mut was_full, true) {
+                if full.next() {
                     on_event(AcceptEvent::Full { open: gate.open() });
                 }
                 gate.enter().await
@@ -182,11 +180,16 @@ async fn accept_all(
         if let Some(pauses) = spell.end() {
             on_event(AcceptEvent::Recovered { pauses });
         }
+        if gate.has_room()
+            && let Some(pauses) = full.end()
+        {
+            on_event(AcceptEvent::Recovered { pauses });
+        }
         on_connection(Connection::new(stream, client, local, permit));
     }
 }
 
-/// A spell of exhaustion: how many pauses it has had.
+/// A spell of exhaustion, or of a full gate: how many pauses it has had.
 #[derive(Default)]
 struct Spell {
     pauses: Cell<u32>,
@@ -196,9 +199,15 @@ impl Spell {
     /// The next pause, and whether it is the first of its spell.
     fn pause(&self) -> (Duration, bool) {
         let before = self.pauses.get();
-        self.pauses.set(before.saturating_add(1));
         let pause = FIRST_PAUSE.saturating_mul(1 << before.min(16)).min(LONGEST_PAUSE);
-        (pause, before == 0)
+        (pause, self.next())
+    }
+
+    /// Notes one pause; whether it is the first of its spell.
+    fn next(&self) -> bool {
+        let before = self.pauses.get();
+        self.pauses.set(before.saturating_add(1));
+        before == 0
     }
 
     /// Ends the spell, if there was one, and says how many pauses it had.

@@ -4,7 +4,7 @@
 //! copied through one buffer shared by the whole thread; when a direction between two plain sockets becomes a bulk
 //! transfer, it goes through a pipe inside the kernel (splice(2)) until it becomes small again. So idle relays hold
 //! neither buffers nor pipes. When a side fails, the other one gets a reset, so that it does not take a torn stream for a
-//! whole one.
+//! whole one. A relay that is stopped ends both streams in order.
 
 use std::future::Future;
 use std::io;
@@ -40,6 +40,9 @@ impl Default for RelayLimits {
     }
 }
 
+/// How long a stopped relay reads on, so that its last bytes are read rather than met by a reset.
+const LINGER_TIME: Duration = Duration::from_secs(5);
+
 /// What a relay did.
 #[derive(Debug)]
 pub struct Relayed {
@@ -70,7 +73,8 @@ pub enum RelayEnd {
 
 /// Relays between an accepted connection and an upstream.
 ///
-/// Shape: what is in `client.read_ahead` is sent first. Both streams are closed at the end, which `stop` brings about.
+/// Shape: what is in `client.read_ahead` is sent first. Both streams are closed at the end, which `stop` brings about: both
+/// are told the end, and given a while to end theirs.
 /// Cancel: both streams are closed; bytes under way are lost.
 pub async fn relay(client: Connection, upstream: Stream, limits: &RelayLimits, stop: &CancellationToken) -> Relayed {
     let Connection {
@@ -179,6 +183,10 @@ async fn carry<A: Side, B: Side>(
         })
         .await
     };
+    if matches!(end, RelayEnd::Stopped) {
+        // Boxed: it is needed once, at the end.
+        Box::pin(stop_both(&mut a, &mut b, &mut forth, &mut back)).await;
+    }
     match end {
         RelayEnd::Client(_) => b.reset_on_close(),
         RelayEnd::Upstream(_) => a.reset_on_close(),
@@ -190,6 +198,18 @@ async fn carry<A: Side, B: Side>(
         spliced_bytes: forth.spliced_bytes + back.spliced_bytes,
         end,
     }
+}
+
+/// Ends both streams, and throws away what still comes until both have ended, within bounds.
+async fn stop_both<A: Side, B: Side>(a: &mut A, b: &mut B, forth: &mut Direction, back: &mut Direction) {
+    let ending = std::future::poll_fn(|cx| {
+        let there = forth.poll_stop(cx, a, b);
+        let here = back.poll_stop(cx, b, a);
+        ready!(there);
+        here
+    });
+    // Whoever has not ended by then is not waited for.
+    let _ = tokio::time::timeout(LINGER_TIME, ending).await;
 }
 
 /// What two directions, client to upstream and back, come to.
@@ -346,6 +366,36 @@ impl Direction {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Writes what was read already, tells the sink the end, and throws away what else comes; ready when the source has ended
+    /// too. A side that fails has ended.
+    fn poll_stop<S: Side, D: Side>(&mut self, cx: &mut Context<'_>, source: &mut S, sink: &mut D) -> Poll<()> {
+        while !self.is_done {
+            let went_on = if self.pipe.is_some() {
+                Poll::Ready(self.stop_splicing())
+            } else if !self.pending.is_empty() {
+                self.poll_write_pending(cx, sink.io())
+            } else {
+                let shut = Pin::new(sink.io()).poll_shutdown(cx);
+                self.is_done = shut.is_ready();
+                shut.map_err(Broken::Sink)
+            };
+            match went_on {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => self.is_done = true,
+                Poll::Pending => break,
+            }
+        }
+        while !self.source_ended {
+            let read = with_scratch(|scratch| {
+                let mut buf = ReadBuf::new(scratch);
+                let read = Pin::new(source.io()).poll_read(cx, &mut buf);
+                read.map_ok(|()| buf.filled().len())
+            });
+            self.source_ended = matches!(ready!(read), Ok(0) | Err(_));
+        }
+        if self.is_done { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn should_splice(&self) -> bool {

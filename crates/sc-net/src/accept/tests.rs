@@ -108,3 +108,37 @@ async fn a_full_gate_accepts_nothing_more() {
     drop(open);
     assert_eq!(gate.open(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn room_after_a_full_gate_is_told_once() {
+    let gate = Gate::new(20);
+    let (events, open) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
+    let script = Script::new([None; 30]);
+    let on_event = |event| {
+        events.borrow_mut().push(match event {
+            AcceptEvent::Full { open } => format!("full {open}"),
+            AcceptEvent::Exhausted(_) => "exhausted".to_owned(),
+            AcceptEvent::Recovered { pauses } => format!("recovered after {pauses}"),
+        });
+    };
+    let on_connection = |connection| open.borrow_mut().push(connection);
+    let running = accept_all(&script, &gate, &on_event, &on_connection);
+    let story = async {
+        let wait = || tokio::time::sleep(Duration::from_secs(1));
+        wait().await;
+        assert_eq!(*events.borrow(), ["full 20"]);
+        // One place at a time is not the end of the spell.
+        for _ in 0..3 {
+            drop(open.borrow_mut().pop());
+            wait().await;
+        }
+        assert_eq!(*events.borrow(), ["full 20"]);
+        open.borrow_mut().truncate(10);
+        wait().await;
+        assert_eq!(*events.borrow(), ["full 20", "recovered after 4"]);
+    };
+    tokio::select! {
+        _ = running => panic!("the loop ended"),
+        () = story => {}
+    }
+}

@@ -324,7 +324,7 @@ async fn a_slow_reader_holds_the_writer_up() {
 }
 
 #[tokio::test]
-async fn a_relay_that_is_stopped_says_what_it_moved() {
+async fn a_relay_that_is_stopped_ends_both_streams_and_says_what_it_moved() {
     let (mut client, served) = connection().await;
     let (upstream, mut app) = tcp_pair().await;
     let (limits, stop) = (RelayLimits::default(), CancellationToken::new());
@@ -335,6 +335,13 @@ async fn a_relay_that_is_stopped_says_what_it_moved() {
             say(&mut app, "answer").await;
             hear(&mut client, "answer").await;
             stop.cancel();
+            // Neither end is reset, also when it had more to say.
+            assert_eq!(client.read(&mut [0; 10]).await.unwrap(), 0);
+            assert_eq!(app.read(&mut [0; 10]).await.unwrap(), 0);
+            say(&mut client, "too late").await;
+            say(&mut app, "too late").await;
+            drop(client.into_std());
+            drop(app.into_std());
         })
     })
     .await;
