@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::Address;
 use crate::names::NamePattern;
 use crate::networks::Network;
+use crate::places::Places;
 use crate::wire;
 
 /// Port of the HTTPS listener when none is given, on loopback. Source: the first ShimmerCat.
@@ -121,6 +122,14 @@ impl Default for Settings {
             instance: None,
             disclose_errors: false,
         }
+    }
+}
+
+impl Settings {
+    /// Where the certificate chain and the private key are, given or not (`internet`).
+    pub fn certificate_files(&self, places: &Places) -> (PathBuf, PathBuf) {
+        let file = |given: &Option<PathBuf>, name: &str| given.clone().unwrap_or_else(|| places.scratch.join(name));
+        (file(&self.cert, "cert.pem"), file(&self.key, "privkey.pem"))
     }
 }
 
