@@ -4,10 +4,15 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests may fail loudly")]
 
 mod accept;
+mod channel;
+mod child;
 mod dial;
+mod folder_watch;
 mod help;
+mod lanes;
 mod listen;
 mod relay;
+mod roles;
 mod socks;
 mod udp;
 
