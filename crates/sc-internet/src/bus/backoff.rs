@@ -50,6 +50,8 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
     use super::*;
 
     #[test]

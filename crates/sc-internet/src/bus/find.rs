@@ -25,6 +25,8 @@ fn is_program(file: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
     use super::*;
 
     #[test]
@@ -38,7 +40,7 @@ mod tests {
         ] {
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
             std::fs::write(&file, "").unwrap();
-            std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
         }
         let both = std::env::join_paths([&first, &second]).unwrap();
         assert_eq!(find_server(&both), Some(second.join("redis-server")));

@@ -380,6 +380,3 @@ fn quoted(path: &Path) -> String {
     text.push('"');
     text
 }
-
-#[cfg(test)]
-mod tests;

@@ -124,6 +124,8 @@ impl fmt::Debug for Target {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
     use super::*;
 
     fn target(url: &str) -> Result<String, String> {

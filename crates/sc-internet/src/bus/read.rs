@@ -359,6 +359,3 @@ impl fmt::Display for Id {
         write!(f, "{}-{}", self.0, self.1)
     }
 }
-
-#[cfg(test)]
-mod tests;

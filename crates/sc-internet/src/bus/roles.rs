@@ -261,6 +261,3 @@ fn set<N: redis::ToRedisArgs, V: redis::ToRedisArgs>(commands: &mut redis::Pipel
     }
     commands.cmd("EXPIRE").arg(key).arg(BEAT_LIFE.as_secs());
 }
-
-#[cfg(test)]
-mod tests;

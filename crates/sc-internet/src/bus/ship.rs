@@ -385,6 +385,3 @@ async fn beat(link: &mut Link, key: &str, beat: &Beat) -> Result<(), LinkError> 
     commands.cmd("EXPIRE").arg(key).arg(BEAT_LIFE.as_secs());
     link.do_all(&commands, BATCH_TIME).await
 }
-
-#[cfg(test)]
-mod tests;
