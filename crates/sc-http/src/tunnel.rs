@@ -14,10 +14,10 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::Drain;
 use crate::drain::Delay;
 use crate::timer::Alarm;
 use crate::websocket::{self, GOING_AWAY, Towards, Tracker};
+use crate::{Drain, End, Meter};
 
 /// Bytes moved at a time.
 const PIECE_BYTES: usize = 16 << 10;
@@ -48,17 +48,9 @@ impl Sort {
     }
 }
 
-/// What was moved through a tunnel.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Moved {
-    /// Bytes from the client.
-    pub(crate) received: u64,
-    /// Bytes to the client.
-    pub(crate) sent: u64,
-}
-
 /// Moves bytes both ways until both ends are done, or the drain ends the tunnel; `ahead` was already read from `client`.
 ///
+/// Shape: `meter` counts, and is told of an end that is in order.
 /// Errors: the first stream that failed. The end by the drain is none.
 pub(crate) async fn join<A, B>(
     client: &mut A,
@@ -66,7 +58,7 @@ pub(crate) async fn join<A, B>(
     other: &mut B,
     sort: Sort,
     drain: &Drain,
-    moved: impl Fn(Moved),
+    meter: &Meter,
 ) -> io::Result<()>
 where
     A: AsyncRead + AsyncWrite + Unpin + ?Sized,
@@ -78,10 +70,8 @@ where
     let is_due = poll_fn(|cx| {
         let up_end = up.poll(client, other, cx);
         let down_end = down.poll(other, client, cx);
-        moved(Moved {
-            received: up.moved,
-            sent: down.moved,
-        });
+        meter.received_bytes.set(up.moved);
+        meter.sent_bytes.set(down.moved);
         match (up_end, down_end) {
             (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ok(false)),
@@ -92,13 +82,14 @@ where
     .await?;
     if is_due {
         // Boxed: it is needed once, at the end.
-        Box::pin(end(client, up, other, down, moved)).await;
+        Box::pin(end(client, up, other, down, meter)).await;
     }
+    meter.end.set(End::Complete);
     Ok(())
 }
 
 /// Ends a tunnel in order, within bounds; what fails meanwhile has come to its end by itself.
-async fn end<A, B>(client: &mut A, mut up: Pipe, other: &mut B, mut down: Pipe, moved: impl Fn(Moved))
+async fn end<A, B>(client: &mut A, mut up: Pipe, other: &mut B, mut down: Pipe, meter: &Meter)
 where
     A: AsyncRead + AsyncWrite + Unpin + ?Sized,
     B: AsyncRead + AsyncWrite + Unpin + ?Sized,
@@ -108,10 +99,8 @@ where
     poll_fn(|cx| {
         let up_end = up.poll_close(client, other, Towards::Server, cx);
         let down_end = down.poll_close(other, client, Towards::Client, cx);
-        moved(Moved {
-            received: up.moved,
-            sent: down.moved,
-        });
+        meter.received_bytes.set(up.moved);
+        meter.sent_bytes.set(down.moved);
         // A side that failed will not answer the other one's Close.
         let is_broken = matches!(up_end, Poll::Ready(Err(_))) || matches!(down_end, Poll::Ready(Err(_)));
         if is_broken || (up_end.is_ready() && down_end.is_ready()) || alarm.poll_is_due(cx) {
@@ -121,6 +110,8 @@ where
         }
     })
     .await;
+    // What follows is a courtesy: the client may be gone before it ends.
+    meter.end.set(End::Complete);
     alarm.set(LINGER_TIME);
     poll_fn(|cx| {
         let up_end = up.poll_end(client, other, cx);

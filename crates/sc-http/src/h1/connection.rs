@@ -21,7 +21,7 @@ use super::send::{Framing, Sender};
 use super::wire::{HEAD_READ_BYTES, Outbox, Wire};
 use crate::drain::Delay;
 use crate::timer::Alarm;
-use crate::tunnel::{self, Moved, Sort};
+use crate::tunnel::{self, Sort};
 use crate::{
     Answer, Body, Drain, Duplex, End, Exchange, Fault, Head, Interim, Kind, Limits, Meter, Payload, Protocol, Scheme,
     Service, Side,
@@ -406,16 +406,9 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
         let Some(mut wire) = self.link.borrow_mut().wire.take() else {
             return After::Gone(None);
         };
-        let moved = |moved: Moved| {
-            meter.received_bytes.set(moved.received);
-            meter.sent_bytes.set(moved.sent);
-        };
         let ahead = std::mem::take(&mut wire.buf);
-        match tunnel::join(&mut wire.io, ahead, &mut *other, sort, self.drain, moved).await {
-            Ok(()) => {
-                meter.end.set(End::Complete);
-                After::Gone(None)
-            }
+        match tunnel::join(&mut wire.io, ahead, &mut *other, sort, self.drain, meter).await {
+            Ok(()) => After::Gone(None),
             Err(error) => After::Gone(Some(gone("a tunnel broke").caused_by(error))),
         }
     }

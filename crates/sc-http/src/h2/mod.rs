@@ -198,7 +198,11 @@ where
                     has_new = true;
                 }
                 Poll::Ready(Some(Err(error))) => return Err(ended(error)),
-                Poll::Ready(None) => return Err(None),
+                Poll::Ready(None) => {
+                    // All streams have ended; their exchanges have yet to see it.
+                    self.answer(cx);
+                    return Err(None);
+                }
                 Poll::Pending => {
                     let violation = self.corked.borrow_mut().take_violation();
                     match violation {

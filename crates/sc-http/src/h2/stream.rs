@@ -17,7 +17,7 @@ use super::channel::{Channel, Received};
 use super::request::{self, Request};
 use super::upload::Upload;
 use crate::timer::Alarm;
-use crate::tunnel::{self, Moved, Sort};
+use crate::tunnel::{self, Sort};
 use crate::{
     Answer, Body, Drain, Duplex, End, Exchange, Fault, Head, Interim, Kind, Limits, Meter, Payload, Protocol, Service,
     Side, date,
@@ -194,16 +194,9 @@ impl Serving {
             return false;
         };
         let mut channel = Channel::new(self.recv, send);
-        let moved = |moved: Moved| {
-            meter.received_bytes.set(moved.received);
-            meter.sent_bytes.set(moved.sent);
-        };
         let ahead = BytesMut::new();
-        match tunnel::join(&mut channel, ahead, &mut *io, sort, &self.terms.drain, moved).await {
-            Ok(()) => {
-                meter.end.set(End::Complete);
-                true
-            }
+        match tunnel::join(&mut channel, ahead, &mut *io, sort, &self.terms.drain, meter).await {
+            Ok(()) => true,
             Err(_) => {
                 self.respond.send_reset(Reason::CONNECT_ERROR);
                 false

@@ -25,6 +25,7 @@ fn all(input: &[u8]) {
     sc_http::range::fuzz_range(input);
     sc_http::conditional::fuzz_conditional(input);
     sc_http::encoding::fuzz_accept_encoding(input);
+    sc_http::websocket::fuzz_websocket(input);
 }
 
 fn mutated() -> impl Strategy<Value = Vec<u8>> {

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod app;
+mod drain;
 mod fuzzed;
 mod h1_client;
 mod h1_server;
