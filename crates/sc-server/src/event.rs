@@ -313,6 +313,16 @@ events! {
         /// Which one, without secrets.
         redis: String,
     } = (30404, "bus_up", Info, true, false);
+    /// The other machines of the instance are now these.
+    Machines {
+        /// Their names.
+        others: Vec<String>,
+    } = (30405, "machines", Info, true, false);
+    /// Ticket keys of another machine were found in Redis: `adopted`, or `unreadable` because of another certificate.
+    TicketKeys {
+        /// What came of it.
+        offered: &'static str,
+    } = (30406, "ticket_keys", Info, true, false);
     /// A worker was lost.
     WorkerLost {
         /// Its lane.
@@ -417,6 +427,11 @@ events! {
         /// How long it accepts on, seconds.
         serves_s: u64,
     } = (40414, "alone", Attention, true, false);
+    /// The service manager cannot be told how it goes. Said once.
+    ServiceManagerDeaf {
+        /// The system's error.
+        error: String,
+    } = (40415, "service_manager_deaf", Attention, true, false);
 }
 
 #[cfg(test)]

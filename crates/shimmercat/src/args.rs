@@ -1,10 +1,12 @@
 //! The command line as it is typed. What the values mean is decided in `settings.rs`.
 
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Web sites under development open in a real browser under their real names.
+/// Serves the sites of devlove.yaml: on your machine while you build them, and
+/// to the Internet when they are done.
 #[derive(Debug, Parser)]
 #[command(name = "shimmercat", version, max_term_width = 80, disable_help_subcommand = true)]
 pub(crate) struct Cli {
@@ -17,12 +19,8 @@ pub(crate) enum Command {
     /// Serves the sites of devlove.yaml on this machine, for whoever builds them
     #[command(alias = "delove")]
     Devlove(Devlove),
-    /// A master mode for monitoring workers and running in the Internet (not in this version)
-    #[command(hide = true)]
-    Internet {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-        _rest: Vec<String>,
-    },
+    /// A master mode for monitoring workers and running in the Internet
+    Internet(Internet),
     /// Reads devlove.yaml and reports every mistake; binds nothing
     Check(Check),
     /// Writes a commented first devlove.yaml for what it finds in the folder
@@ -31,12 +29,19 @@ pub(crate) enum Command {
     Status(Talk),
     /// Makes the running instance of this project read its file again
     Reload(Talk),
+    /// Renews the workers of the running instance, one lane or all, and waits
+    Recycle(Recycle),
+    /// Prints the latest log lines of the running instance
+    Logs(Logs),
     /// Prints the JSON Schema of devlove.yaml
     Schema,
     /// Prints a completion script for a shell
     Completions { shell: clap_complete::Shell },
     /// Prints the manual page
     Man,
+    /// A worker's process; the master starts it
+    #[command(hide = true)]
+    Worker,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -119,6 +124,79 @@ pub(crate) struct Devlove {
     pub(crate) log_format: Option<LogFormat>,
 }
 
+/// A master mode for monitoring workers and running in the Internet.
+///
+/// Serves the public sites of devlove.yaml over HTTPS with one certificate. The
+/// first process is the master: it owns every listening socket and keeps the
+/// workers that serve. Each worker ends and is followed by a new one every 15
+/// to 30 minutes, and no request is lost by that. It stays in the foreground
+/// and keeps its user: a service manager does the rest.
+#[derive(Args, Debug)]
+#[command(
+    after_long_help = "Examples:\n  shimmercat internet --listen 0.0.0.0:443,[::]:443 -t 0.0.0.0:80\n  shimmercat internet --cert fullchain.pem --key privkey.pem\n\nTo bind the ports 443 and 80 without being root:\n  setcap cap_net_bind_service=+ep `which shimmercat`"
+)]
+pub(crate) struct Internet {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Addresses of HTTPS, e.g. 0.0.0.0:443,[::]:443; here or in the file
+    #[arg(
+        long,
+        value_name = "ADDR,…",
+        env = "SHIMMERCAT_LISTEN",
+        value_delimiter = ',',
+        help_heading = "Network"
+    )]
+    pub(crate) listen: Vec<String>,
+    /// Addresses of plain HTTP that only redirect to HTTPS, e.g. 0.0.0.0:80
+    #[arg(
+        short = 't',
+        value_name = "ADDR,…",
+        env = "SHIMMERCAT_REDIRECT",
+        value_delimiter = ',',
+        help_heading = "Network"
+    )]
+    pub(crate) redirect: Vec<String>,
+    /// Opens the little network too, for names such as phpmyadmin
+    #[arg(long = "enable-socks-5", env = "SHIMMERCAT_ENABLE_SOCKS_5", help_heading = "Network")]
+    pub(crate) enable_socks_5: bool,
+    /// Port of the little network [default: 127.0.0.1:2006]
+    #[arg(
+        short = '5',
+        long = "socks-5",
+        value_name = "ADDR",
+        env = "SHIMMERCAT_SOCKS_5",
+        help_heading = "Network"
+    )]
+    pub(crate) socks_5: Option<String>,
+    /// With the little network: lets names that are not configured through to
+    /// the Internet, all of them or only those listed
+    #[arg(short = 'w', value_name = "HOST,…", num_args = 0..=1, value_delimiter = ',', help_heading = "Network")]
+    pub(crate) forward: Option<Vec<String>>,
+    /// Certificate chain, PEM [default: cert.pem in the scratch folder]
+    #[arg(long, value_name = "FILE", env = "SHIMMERCAT_CERT", help_heading = "Certificate")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Its private key, PEM [default: privkey.pem in the scratch folder]
+    #[arg(long, value_name = "FILE", env = "SHIMMERCAT_KEY", help_heading = "Certificate")]
+    pub(crate) key: Option<PathBuf>,
+    /// Number of lanes, each with a worker of its own [default: one per core]
+    #[arg(long, value_name = "N", env = "SHIMMERCAT_WORKERS", help_heading = "Workers")]
+    pub(crate) workers: Option<NonZeroU16>,
+    /// Redis that the workers share: auto starts an own one, off uses none
+    #[arg(
+        long,
+        value_name = "URL|auto|off",
+        env = "SHIMMERCAT_REDIS",
+        help_heading = "Workers"
+    )]
+    pub(crate) redis: Option<String>,
+    /// Which events are logged, e.g. 'all\connection' or 'default+M00101'
+    #[arg(long, value_name = "EXPR", env = "SHIMMERCAT_LOG_CODES", help_heading = "Log")]
+    pub(crate) log_codes: Option<String>,
+    /// Short lines for a person, or one JSON object a line [default: auto]
+    #[arg(long, value_enum, env = "SHIMMERCAT_LOG_FORMAT", help_heading = "Log")]
+    pub(crate) log_format: Option<LogFormat>,
+}
+
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum LogFormat {
     /// Pretty on a terminal, JSON otherwise
@@ -133,6 +211,17 @@ pub(crate) enum LogFormat {
 pub(crate) struct Check {
     #[command(flatten)]
     pub(crate) place: Place,
+    /// Says too what this mode would refuse or do otherwise; ends with 4 then
+    #[arg(long = "as", value_name = "MODE", value_enum)]
+    pub(crate) mode: Option<Mode>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Mode {
+    /// On this machine, while the sites are built
+    Devlove,
+    /// To the Internet: the certificate is looked at as well
+    Internet,
 }
 
 #[derive(Args, Debug)]
@@ -152,4 +241,22 @@ pub(crate) struct Talk {
     /// Prints one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Recycle {
+    #[command(flatten)]
+    pub(crate) talk: Talk,
+    /// Only this lane, counted from 0
+    #[arg(long, value_name = "N")]
+    pub(crate) lane: Option<u16>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Logs {
+    #[command(flatten)]
+    pub(crate) talk: Talk,
+    /// Goes on with every line that comes
+    #[arg(short, long)]
+    pub(crate) follow: bool,
 }

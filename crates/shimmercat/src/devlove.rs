@@ -4,14 +4,13 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use sc_config::{Diagnostic, Found};
-use sc_devlove::log_codes::LogCodes;
-use sc_devlove::{RunError, Start};
+use sc_devlove::{RunError, Signal, Start};
 use tokio::runtime::LocalOptions;
 
 use crate::args::Devlove;
 use crate::report::{Kind, Report, is_coloured};
 use crate::settings::{self, Flags};
-use crate::signals::Signals;
+use crate::signals::{self, Heard, Signals};
 use crate::voice::Speaker;
 
 /// Runs devlove until it is told to stop.
@@ -19,10 +18,11 @@ pub(crate) fn run(args: Devlove) -> Result<(), Report> {
     let flags = Flags::of(&args)?;
     let found = settings::found(&args.place)?;
     let coloured = is_coloured(&std::io::stderr());
-    let (settings, warnings) = settings::read(&found, &flags).map_err(|mistakes| mistaken(&mistakes, coloured))?;
+    let (settings, warnings) =
+        settings::read(&found, &flags).map_err(|mistakes| Report::mistaken(&mistakes, coloured))?;
     Report::warn(&sc_config::render_all(&warnings, coloured));
     let places = settings::places(&found.folder, &args.place)?;
-    let log_codes = log_codes(settings.log_codes.as_deref())?;
+    let log_codes = settings::log_codes(settings.log_codes.as_deref())?;
     let (voice, speaking) = Speaker::start(settings.log_format);
     let start = Start {
         settings,
@@ -33,7 +33,7 @@ pub(crate) fn run(args: Devlove) -> Result<(), Report> {
         found,
         version: env!("CARGO_PKG_VERSION"),
         clock: SystemTime::now,
-        marker: marker()?,
+        marker: format!("{:016x}", settings::random()?),
     };
     let done = in_runtime(start);
     speaking.finish();
@@ -48,8 +48,12 @@ fn in_runtime(start: Start) -> Result<(), Report> {
         .build_local(LocalOptions::default())
         .map_err(failed)?;
     let ran = runtime.block_on(async {
-        let mut signals = Signals::listen().map_err(failed)?;
-        Ok(sc_devlove::run(start, async || signals.next().await).await)
+        let mut signals = Signals::listen().map_err(signals::failed)?;
+        let next = async || match signals.next().await {
+            Heard::Stop => Signal::Stop,
+            Heard::Reload => Signal::Reload,
+        };
+        Ok(sc_devlove::run(start, next).await)
     })?;
     // Name look-ups that nobody waits for any more may still run; they are left to themselves.
     runtime.shutdown_background();
@@ -88,30 +92,4 @@ fn reread(found: Found, flags: Flags) -> Box<dyn Fn() -> sc_devlove::Reread> {
             .map(|(settings, _)| settings)
             .map_err(render)
     })
-}
-
-fn mistaken(mistakes: &[Diagnostic], coloured: bool) -> Report {
-    Report::mistakes(
-        mistakes
-            .iter()
-            .map(|mistake| sc_config::render(mistake, coloured))
-            .collect(),
-    )
-}
-
-/// The file's own text was parsed by [`settings::read`] already: what fails here was typed.
-fn log_codes(text: Option<&str>) -> Result<LogCodes, Report> {
-    let Some(text) = text else {
-        return Ok(LogCodes::default());
-    };
-    LogCodes::parse(text)
-        .map_err(|error| Report::new(Kind::Usage, format!("--log-codes: {error}")).hint(settings::LOG_CODES_HINT))
-}
-
-/// Random text that tells this instance from every other.
-fn marker() -> Result<String, Report> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Report::new(Kind::Failed, "the system gives no random bytes").caused_by(&error))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

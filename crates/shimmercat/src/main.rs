@@ -8,19 +8,22 @@ mod check;
 mod devlove;
 mod generate;
 mod init;
+mod internet;
 mod output;
 mod report;
 mod settings;
 mod signals;
 mod talk;
+mod teller;
 mod voice;
+mod words;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::args::{Cli, Command};
-use crate::report::{Kind, Report};
+use crate::report::Kind;
 
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
@@ -33,11 +36,14 @@ fn main() -> ExitCode {
     };
     let done = match cli.command {
         Command::Devlove(args) => devlove::run(args),
-        Command::Internet { .. } => Err(internet_is_not_here()),
+        Command::Internet(args) => internet::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Status(args) => talk::status(&args),
         Command::Reload(args) => talk::reload(&args),
+        Command::Recycle(args) => talk::recycle(&args),
+        Command::Logs(args) => talk::logs(&args),
+        Command::Worker => internet::work(),
         Command::Schema => output::data(&sc_config::schema()),
         Command::Completions { shell } => generate::completions(shell),
         Command::Man => generate::man(),
@@ -57,9 +63,4 @@ fn usage(told: &clap::Error) -> ExitCode {
     } else {
         ExitCode::SUCCESS
     }
-}
-
-fn internet_is_not_here() -> Report {
-    Report::new(Kind::Usage, "`shimmercat internet` is not in this version yet")
-        .hint("`shimmercat devlove` serves the sites on this machine while you build them")
 }

@@ -3,6 +3,8 @@
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
+use sc_config::Diagnostic;
+
 /// The exit codes; documented in `docs/cli.md`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
@@ -12,6 +14,8 @@ pub(crate) enum Kind {
     Usage = 2,
     /// The configuration.
     Configuration = 3,
+    /// A check found something.
+    Found = 4,
     /// An address or a lock is already taken.
     Taken = 5,
 }
@@ -43,6 +47,24 @@ impl Report {
         Report {
             rendered,
             ..Report::new(Kind::Configuration, String::new())
+        }
+    }
+
+    /// Mistakes of a configuration.
+    pub(crate) fn mistaken(mistakes: &[Diagnostic], coloured: bool) -> Self {
+        Report::mistakes(
+            mistakes
+                .iter()
+                .map(|mistake| sc_config::render(mistake, coloured))
+                .collect(),
+        )
+    }
+
+    /// What a check found in a configuration that can be read.
+    pub(crate) fn found(findings: &[Diagnostic], coloured: bool) -> Self {
+        Report {
+            kind: Kind::Found,
+            ..Report::mistaken(findings, coloured)
         }
     }
 

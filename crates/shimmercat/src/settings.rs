@@ -1,11 +1,12 @@
 //! From the command line and the file to settings: flag, then environment (both by clap), then file, then default.
 
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
-use sc_config::{Address, Diagnostic, Forward, Found, Homes, Loaded, LogFormat, NamePattern, Places, Settings};
+use sc_config::{Address, Diagnostic, Forward, Found, Homes, Loaded, LogFormat, NamePattern, Places, Redis, Settings};
 use sc_devlove::log_codes::LogCodes;
 
-use crate::args::{self, Devlove, Place};
+use crate::args::{self, Devlove, Internet, Place};
 use crate::report::{Kind, Report};
 
 /// The project that a command is about.
@@ -76,23 +77,23 @@ pub(crate) fn read(found: &Found, flags: &Flags) -> Result<(Settings, Vec<Diagno
 pub(crate) struct Flags {
     listen: Option<Vec<Address>>,
     socks5: Option<Address>,
+    enable_socks5: bool,
     forward: Option<Forward>,
     bandwidth: Option<u64>,
     latency: Option<std::time::Duration>,
+    redirect: Option<Vec<Address>>,
+    certificate: Option<(PathBuf, PathBuf)>,
+    workers: Option<NonZeroU16>,
+    redis: Option<Redis>,
     log_codes: Option<String>,
     log_format: Option<LogFormat>,
 }
 
 impl Flags {
-    /// Checks the values as they were typed.
+    /// Checks the values of `devlove` as they were typed.
     ///
     /// Errors: the first value that cannot be read, with its option and what to try.
     pub(crate) fn of(args: &Devlove) -> Result<Self, Report> {
-        let listen: Vec<_> = args
-            .listen
-            .iter()
-            .map(|text| listening("--listen", text))
-            .collect::<Result<_, _>>()?;
         let bandwidth = args
             .sim_bandwidth
             .as_deref()
@@ -102,21 +103,38 @@ impl Flags {
             .as_deref()
             .map(|text| value("--sim-latency", text, sc_config::units::latency(text)));
         Ok(Flags {
-            listen: Some(listen).filter(|list| !list.is_empty()),
-            socks5: args
-                .socks_5
-                .as_deref()
-                .map(|text| listening("--socks-5", text))
-                .transpose()?,
+            listen: listening_all("--listen", &args.listen)?,
+            socks5: socks5(args.socks_5.as_deref())?,
             forward: args.forward.as_deref().map(forward).transpose()?,
             bandwidth: bandwidth.transpose()?,
             latency: latency.transpose()?,
             log_codes: args.log_codes.clone(),
-            log_format: args.log_format.map(|format| match format {
-                args::LogFormat::Auto => LogFormat::Auto,
-                args::LogFormat::Pretty => LogFormat::Pretty,
-                args::LogFormat::Json => LogFormat::Json,
-            }),
+            log_format: args.log_format.map(log_format),
+            ..Flags::default()
+        })
+    }
+
+    /// Checks the values of `internet` as they were typed.
+    ///
+    /// Errors: as [`Flags::of`].
+    pub(crate) fn of_internet(args: &Internet) -> Result<Self, Report> {
+        let redis = |text: &String| {
+            // What was typed may hold a password, so it is not repeated.
+            text.parse::<Redis>()
+                .map_err(|error| Report::new(Kind::Usage, format!("--redis {error}")).hint(REDIS_HINT))
+        };
+        Ok(Flags {
+            listen: listening_all("--listen", &args.listen)?,
+            socks5: socks5(args.socks_5.as_deref())?,
+            enable_socks5: args.enable_socks_5,
+            forward: args.forward.as_deref().map(forward).transpose()?,
+            redirect: listening_all("-t", &args.redirect)?,
+            certificate: certificate(args)?,
+            workers: args.workers,
+            redis: args.redis.as_ref().map(redis).transpose()?,
+            log_codes: args.log_codes.clone(),
+            log_format: args.log_format.map(log_format),
+            ..Flags::default()
         })
     }
 
@@ -130,11 +148,62 @@ impl Flags {
             settings.socks5 = Some(socks5);
             settings.socks5_given = true;
         }
+        if let Some((cert, key)) = flags.certificate {
+            (settings.cert, settings.key) = (Some(cert), Some(key));
+        }
+        settings.enable_socks5 |= flags.enable_socks5;
         settings.forward = flags.forward.unwrap_or_else(|| settings.forward.clone());
         settings.shape.bandwidth = flags.bandwidth.or(settings.shape.bandwidth);
         settings.shape.latency = flags.latency.or(settings.shape.latency);
+        settings.redirect = flags.redirect.unwrap_or_else(|| std::mem::take(&mut settings.redirect));
+        settings.workers = flags.workers.or(settings.workers);
+        settings.redis = flags.redis.unwrap_or_else(|| settings.redis.clone());
         settings.log_codes = flags.log_codes.or(settings.log_codes.take());
         settings.log_format = flags.log_format.unwrap_or(settings.log_format);
+    }
+}
+
+/// What to try when the place of a Redis cannot be read.
+const REDIS_HINT: &str = "URLs begin with `redis://`, `rediss://` or `unix://`";
+
+fn log_format(typed: args::LogFormat) -> LogFormat {
+    match typed {
+        args::LogFormat::Auto => LogFormat::Auto,
+        args::LogFormat::Pretty => LogFormat::Pretty,
+        args::LogFormat::Json => LogFormat::Json,
+    }
+}
+
+fn listening_all(option: &str, typed: &[String]) -> Result<Option<Vec<Address>>, Report> {
+    let all: Vec<_> = typed
+        .iter()
+        .map(|text| listening(option, text))
+        .collect::<Result<_, _>>()?;
+    Ok(Some(all).filter(|all| !all.is_empty()))
+}
+
+fn socks5(typed: Option<&str>) -> Result<Option<Address>, Report> {
+    typed.map(|text| listening("--socks-5", text)).transpose()
+}
+
+/// Both files or none; absolute, since they are read again for as long as the program runs.
+fn certificate(args: &Internet) -> Result<Option<(PathBuf, PathBuf)>, Report> {
+    let absolute = |path: &Path| {
+        std::path::absolute(path)
+            .map_err(|error| Report::new(Kind::Usage, format!("cannot find `{}`", path.display())).caused_by(&error))
+    };
+    match (&args.cert, &args.key) {
+        (None, None) => Ok(None),
+        (Some(cert), Some(key)) => Ok(Some((absolute(cert)?, absolute(key)?))),
+        (given, _) => {
+            let (one, other) = if given.is_some() {
+                ("--cert", "--key")
+            } else {
+                ("--key", "--cert")
+            };
+            let message = format!("{one} is given without {other}");
+            Err(Report::new(Kind::Usage, message).hint("a certificate and its key belong together"))
+        }
     }
 }
 
@@ -176,4 +245,21 @@ fn forward(hosts: &[String]) -> Result<Forward, Report> {
     }
     let names = hosts.iter().map(|host| value("-w", host, host.parse::<NamePattern>()));
     Ok(Forward::Only(names.collect::<Result<_, _>>()?))
+}
+
+/// Which events are told. The file's own text was parsed by [`read`] already: what fails here was typed.
+pub(crate) fn log_codes(text: Option<&str>) -> Result<LogCodes, Report> {
+    let Some(text) = text else {
+        return Ok(LogCodes::default());
+    };
+    LogCodes::parse(text)
+        .map_err(|error| Report::new(Kind::Usage, format!("--log-codes: {error}")).hint(LOG_CODES_HINT))
+}
+
+/// Random bits that no other instance has.
+pub(crate) fn random() -> Result<u64, Report> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Report::new(Kind::Failed, "the system gives no random bytes").caused_by(&error))?;
+    Ok(u64::from_ne_bytes(bytes))
 }

@@ -1,7 +1,17 @@
-//! Signals of the system, handed to the mode as events.
+//! Signals of the system, handed to the modes as events.
 
-use sc_devlove::Signal;
 use tokio::signal::unix::{self, SignalKind, signal};
+
+use crate::report::{Kind, Report};
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Heard {
+    /// Stop, letting open exchanges finish.
+    Stop,
+    /// Read the file again.
+    Reload,
+}
 
 /// SIGINT and SIGTERM stop, SIGHUP reloads.
 pub(crate) struct Signals {
@@ -25,11 +35,16 @@ impl Signals {
     /// Waits for the next one.
     ///
     /// Cancel: nothing is lost.
-    pub(crate) async fn next(&mut self) -> Signal {
+    pub(crate) async fn next(&mut self) -> Heard {
         tokio::select! {
-            _ = self.interrupt.recv() => Signal::Stop,
-            _ = self.terminate.recv() => Signal::Stop,
-            _ = self.hangup.recv() => Signal::Reload,
+            _ = self.interrupt.recv() => Heard::Stop,
+            _ = self.terminate.recv() => Heard::Stop,
+            _ = self.hangup.recv() => Heard::Reload,
         }
     }
+}
+
+/// What is told when signals cannot be heard.
+pub(crate) fn failed(error: std::io::Error) -> Report {
+    Report::new(Kind::Failed, "cannot listen to signals").caused_by(&error)
 }

@@ -2,6 +2,7 @@
 
 use super::event::{Hindrance, Moment, State, Worker};
 use super::policy::Supervisor;
+use super::rules::Rules;
 
 /// A lane as it is now.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -42,6 +43,11 @@ pub struct WorkerView {
 }
 
 impl Supervisor {
+    /// The numbers that it follows.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
     /// All lanes, in order.
     pub fn lanes(&self) -> Vec<LaneView> {
         (0..self.lanes.len()).map(|lane| self.view(lane)).collect()

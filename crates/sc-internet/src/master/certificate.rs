@@ -1,0 +1,50 @@
+//! The certificate of the instance: where its files are, what they hold, whether they cover what is public.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use sc_config::{Places, Settings};
+use sc_tls::Credentials;
+
+use super::error::RunError;
+
+/// From when on it is said each day that the certificate ends.
+const ENDS_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// The certificate and the files it came from.
+pub(super) struct Certificate {
+    pub(super) chain: PathBuf,
+    pub(super) key: PathBuf,
+    pub(super) credentials: Rc<Credentials>,
+}
+
+impl Certificate {
+    /// Whole days until its end, when those are few.
+    pub(super) fn ends_in_days(&self, now: SystemTime) -> Option<u64> {
+        let left = self.credentials.not_after()?.duration_since(now).unwrap_or_default();
+        (left < ENDS_SOON).then(|| left.as_secs() / (24 * 3600))
+    }
+}
+
+/// Reads the files that the settings name.
+///
+/// Errors: there are none, they cannot be used, or they do not cover every public name.
+pub(super) fn read(settings: &Settings, places: &Places) -> Result<Certificate, RunError> {
+    let file = |given: &Option<PathBuf>, name: &str| given.clone().unwrap_or_else(|| places.scratch.join(name));
+    let (chain, key) = (file(&settings.cert, "cert.pem"), file(&settings.key, "privkey.pem"));
+    if !chain.exists() {
+        return Err(RunError::NoCertificate(chain));
+    }
+    let credentials = Credentials::read(&chain, &key).map_err(RunError::Certificate)?;
+    let uncovered = credentials.uncovered(&sc_compile::public_names(settings));
+    if !uncovered.is_empty() {
+        return Err(RunError::Uncovered(uncovered));
+    }
+    let credentials = Rc::new(credentials);
+    Ok(Certificate {
+        chain,
+        key,
+        credentials,
+    })
+}

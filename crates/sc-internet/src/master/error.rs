@@ -1,0 +1,105 @@
+//! Why the master could not begin, or had to give up.
+
+use std::path::PathBuf;
+
+use sc_config::Diagnostic;
+use sc_net::listen::BindError;
+
+use crate::sockets::SocketsError;
+use crate::systemd::ServiceError;
+
+/// Why a run could not begin. Nothing was served when this is returned.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The settings cannot be served to the Internet.
+    #[error("the configuration cannot be served")]
+    Mistakes(Vec<Diagnostic>),
+    /// The project's folders could not be made.
+    #[error("the project's folders cannot be used")]
+    Places(#[source] sc_config::PlacesError),
+    /// The lock of the project's folder was not to be had.
+    #[error(transparent)]
+    Lock(sc_config::LockError),
+    /// There is no certificate.
+    #[error("there is no certificate at `{}`", .0.display())]
+    NoCertificate(PathBuf),
+    /// The certificate or its key cannot be used.
+    #[error("the certificate cannot be used")]
+    Certificate(#[source] sc_tls::FilesError),
+    /// The certificate does not cover every public name.
+    #[error("the certificate does not cover {}", .0.join(", "))]
+    Uncovered(Vec<String>),
+    /// A listening socket could not be had.
+    #[error("cannot listen")]
+    Sockets(#[source] SocketsError),
+    /// What the service manager said cannot be understood.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// The control socket, or the address of the metrics, could not be bound.
+    #[error("cannot listen on {what} {address}")]
+    Bind {
+        /// What would be served there.
+        what: &'static str,
+        /// The address.
+        address: String,
+        /// Why; names the holder.
+        source: BindError,
+    },
+    /// The sites cannot be served as configured.
+    #[error("a site cannot be served as it is configured")]
+    Site(#[source] sc_site::SiteError),
+    /// The first workers could not serve.
+    #[error("no worker can serve: {0}")]
+    Unfit(String),
+    /// The system refused something that a run cannot do without.
+    #[error("cannot {doing}")]
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file that tells others of this instance cannot be written.
+    #[error("cannot tell other programs of this instance")]
+    Instance(#[source] sc_config::InstanceError),
+}
+
+impl RunError {
+    /// Whether an address or a lock is taken already.
+    pub fn is_taken(&self) -> bool {
+        match self {
+            RunError::Lock(error) => matches!(error, sc_config::LockError::Held { .. }),
+            RunError::Bind { source, .. } => matches!(source, BindError::InUse { .. }),
+            RunError::Sockets(SocketsError::Bind(error)) => matches!(error, BindError::InUse { .. }),
+            _ => false,
+        }
+    }
+
+    /// Whether the configuration, the command line or the certificate is at fault.
+    pub fn is_configuration(&self) -> bool {
+        matches!(
+            self,
+            RunError::Mistakes(_)
+                | RunError::NoCertificate(_)
+                | RunError::Certificate(_)
+                | RunError::Uncovered(_)
+                | RunError::Site(_)
+        )
+    }
+
+    /// What to try.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            RunError::Lock(_) if self.is_taken() => Some("stop it, or run a second one with --scratch-dir-name NAME"),
+            RunError::NoCertificate(_) => Some("name it with --cert and --key, or put cert.pem and privkey.pem there"),
+            RunError::Uncovered(_) => {
+                Some("reissue it with these names, take the sites out, or give them `audience: network`")
+            }
+            RunError::Sockets(SocketsError::Bind(BindError::Denied { .. })) => {
+                Some("let it bind low ports: setcap cap_net_bind_service=+ep `which shimmercat`")
+            }
+            RunError::Sockets(_) if self.is_taken() => Some("stop that program, or choose another address"),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Whether settings can be served to the Internet, before any worker hears of them.
+
+use std::rc::Rc;
+
+use sc_config::{Diagnostic, Settings};
+use sc_site::{Disclosure, Environment, SiteError, Sites};
+
+/// Looks for mistakes that only matter here.
+///
+/// Errors: all of them.
+pub(super) fn check(settings: &Settings) -> Result<(), Vec<Diagnostic>> {
+    let mut mistakes = sc_config::internet_checks(settings);
+    if settings.enable_socks5
+        && let Err(open) = sc_compile::check_proxy(settings, &settings.forward)
+    {
+        mistakes.push(Diagnostic::error(open.to_string()).hint(open.hint()));
+    }
+    if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+}
+
+/// Tries to make the sites, as every worker will, and throws them away.
+///
+/// Errors: why they cannot be made.
+pub(super) fn try_sites(settings: &Settings) -> Result<(), SiteError> {
+    let environment = Environment {
+        disclosure: Disclosure::Public,
+        marker: String::new(),
+        // Nothing is asked of any application here.
+        spawn: Rc::new(|_, _| {}),
+    };
+    Sites::compile(sc_compile::sites(settings), environment).map(|_| ())
+}

@@ -1,0 +1,116 @@
+//! The log as it passes through the master: told, kept for `shimmercat logs`, and handed to those who follow.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use sc_server::log_codes::LogCodes;
+use sc_server::{Event, journal};
+use serde_json::{Map, Value};
+use tokio::sync::broadcast;
+
+use crate::bus::Line;
+use crate::voice::Voice;
+
+/// Lines that are kept for `shimmercat logs`.
+const KEPT_LINES: usize = 2_000;
+
+/// Bytes that they may have together.
+const KEPT_BYTES: usize = 8 << 20;
+
+/// Lines that may wait for one who follows; a slower one is told how many it missed.
+const FOLLOWED_LINES: usize = 4_096;
+
+/// The log of the whole instance.
+pub(super) struct Log {
+    voice: Rc<dyn Voice>,
+    codes: RefCell<LogCodes>,
+    clock: fn() -> SystemTime,
+    kept: RefCell<Kept>,
+    followers: broadcast::Sender<Rc<str>>,
+    lost: Cell<u64>,
+}
+
+#[derive(Default)]
+struct Kept {
+    lines: VecDeque<Rc<str>>,
+    bytes: usize,
+}
+
+impl Log {
+    pub(super) fn new(voice: Rc<dyn Voice>, codes: LogCodes, clock: fn() -> SystemTime) -> Self {
+        Log {
+            voice,
+            codes: RefCell::new(codes),
+            clock,
+            kept: RefCell::default(),
+            followers: broadcast::Sender::new(FOLLOWED_LINES),
+            lost: Cell::new(0),
+        }
+    }
+
+    /// Which of the master's own events are told from now on.
+    pub(super) fn set_codes(&self, codes: LogCodes) {
+        *self.codes.borrow_mut() = codes;
+    }
+
+    /// An event of the master's own.
+    pub(super) fn event(&self, event: &Event) {
+        if self.codes.borrow().contains(event.code()) {
+            let line = journal::event_map(event, (self.clock)());
+            self.put(&line, Value::Object(line.clone()).to_string());
+        }
+    }
+
+    /// A line that a worker wrote.
+    pub(super) fn line(&self, line: Line) {
+        match serde_json::from_str::<Map<String, Value>>(&line.json) {
+            Ok(map) => self.put(&map, line.json),
+            Err(error) => self.event(&Event::Internal {
+                place: "log",
+                fault: error.to_string(),
+            }),
+        }
+    }
+
+    /// Lines that were written and never came.
+    pub(super) fn lost(&self, count: u64) {
+        self.lost.set(self.lost.get() + count);
+        self.event(&Event::LogLost { count });
+    }
+
+    /// How many lines never came.
+    pub(super) fn lost_so_far(&self) -> u64 {
+        self.lost.get()
+    }
+
+    /// The latest lines, oldest first.
+    pub(super) fn kept(&self) -> Vec<Rc<str>> {
+        self.kept.borrow().lines.iter().cloned().collect()
+    }
+
+    /// Lines from now on.
+    pub(super) fn follow(&self) -> broadcast::Receiver<Rc<str>> {
+        self.followers.subscribe()
+    }
+
+    fn put(&self, map: &Map<String, Value>, json: String) {
+        self.voice.line(map);
+        let json: Rc<str> = json.into();
+        self.kept.borrow_mut().push(json.clone());
+        // Nobody has to follow.
+        let _ = self.followers.send(json);
+    }
+}
+
+impl Kept {
+    fn push(&mut self, line: Rc<str>) {
+        self.bytes += line.len();
+        self.lines.push_back(line);
+        while self.lines.len() > KEPT_LINES || self.bytes > KEPT_BYTES {
+            let Some(oldest) = self.lines.pop_front() else { break };
+            self.bytes -= oldest.len();
+        }
+    }
+}

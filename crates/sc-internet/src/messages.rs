@@ -1,0 +1,99 @@
+//! What the master and its workers say to each other over their channel.
+//!
+//! Every message is one JSON object; descriptors travel beside it, in the order that the variant's documentation gives.
+//! What may be large is a sealed memfd instead: settings ([`Document`]), certificates, the root of the ticket keys. The
+//! counters of a worker need no message: both sides map the same memory ([`sc_net::counters`]).
+
+use std::time::Duration;
+
+use sc_config::Settings;
+use serde::{Deserialize, Serialize};
+
+use crate::bus::{Instance, Line, Place};
+use crate::sockets::Role;
+
+/// Bytes that a document may have: a file of the largest size that is read, several times over.
+pub(crate) const DOCUMENT_BYTES: usize = 64 << 20;
+
+/// What the master says.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) enum ToWorker {
+    /// Who you are. Descriptors: [`Document`], certificates, root of the ticket keys, counters, then one socket for each
+    /// of `sockets`.
+    Start {
+        /// Number of the worker, never given again.
+        worker: u64,
+        /// Its lane.
+        lane: usize,
+        /// How many workers the lane has had, this one included.
+        generation: u64,
+        /// What is spoken on the sockets that follow.
+        sockets: Vec<Role>,
+    },
+    /// Accept connections from now on.
+    Activate,
+    /// Serve by these settings from now on. Descriptor: [`Document`]. Answered by [`ToMaster::Configured`].
+    Configure {
+        /// Number of the attempt.
+        attempt: u64,
+    },
+    /// Show this certificate from now on. Descriptor: certificates.
+    Certify,
+    /// Make session tickets from this root from now on. Descriptor: root of the ticket keys.
+    Tickets,
+    /// Accept nothing more, and end when everything that was begun has come to its end. Said again, it can only make the
+    /// end come sooner.
+    Drain {
+        /// After this, what is left is cut.
+        within: Duration,
+    },
+    /// Wait for nobody who is idle; what is under way still ends by itself.
+    Hurry,
+}
+
+/// What a worker says.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) enum ToMaster {
+    /// I have tested myself and can accept at once.
+    Ready,
+    /// I accept, as I was told.
+    Accepting,
+    /// I cannot serve, and end now.
+    Failed {
+        /// Why, with all causes.
+        why: String,
+    },
+    /// What came of [`ToWorker::Configure`].
+    Configured {
+        /// Number of the attempt.
+        attempt: u64,
+        /// Why the settings cannot be served; the former ones stay.
+        refused: Option<String>,
+    },
+    /// Log lines that the bus could not take.
+    Log(Vec<Line>),
+    /// Everything that was begun has ended.
+    Drained {
+        /// Exchanges and tunnels that had to be cut.
+        forced: u64,
+    },
+}
+
+/// All that decides how a worker serves.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Document {
+    /// The file with the command line laid over it.
+    pub(crate) settings: Settings,
+    /// Names of the instance and its machine, as in Redis.
+    pub(crate) instance: Instance,
+    /// Random text that no other instance has; marks requests that were here before.
+    pub(crate) marker: String,
+    /// Version of the program.
+    pub(crate) version: String,
+    /// Port of the HTTPS addresses that redirects lead to.
+    pub(crate) https_port: u16,
+    /// Our own addresses; clients of the little network may not reach them through us.
+    pub(crate) addresses: Vec<std::net::SocketAddr>,
+    /// The bus.
+    pub(crate) bus: Place,
+}

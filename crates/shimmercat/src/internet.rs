@@ -1,0 +1,114 @@
+//! `shimmercat internet`: puts the pieces of a run together and hands them to the mode. Also the worker's side of it.
+
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use sc_config::{Diagnostic, Found, Settings};
+use sc_internet::{RunError, Signal, Start, WorkerStart};
+use tokio::runtime::LocalOptions;
+use tokio::signal::unix::SignalKind;
+
+use crate::args::Internet;
+use crate::report::{Kind, Report, is_coloured};
+use crate::settings::{self, Flags};
+use crate::signals::{self, Signals};
+use crate::teller::Teller;
+
+/// Threads of a worker for file reads that are not in the page cache and for name look-ups.
+const BLOCKING_THREADS: usize = 4;
+
+/// Runs the master until it is told to stop.
+pub(crate) fn run(args: &Internet) -> Result<(), Report> {
+    let flags = Flags::of_internet(args)?;
+    let found = settings::found(&args.place)?;
+    let coloured = is_coloured(&std::io::stderr());
+    let (settings, warnings) =
+        settings::read(&found, &flags).map_err(|mistakes| Report::mistaken(&mistakes, coloured))?;
+    Report::warn(&sc_config::render_all(&warnings, coloured));
+    let places = settings::places(&found.folder, &args.place)?;
+    let log_codes = settings::log_codes(settings.log_codes.as_deref())?;
+    let voice = Rc::new(Teller::new(settings.log_format));
+    let start = Start {
+        settings,
+        places,
+        log_codes,
+        voice: voice.clone(),
+        reread: reread(found.clone(), flags),
+        found,
+        version: env!("CARGO_PKG_VERSION"),
+        clock: SystemTime::now,
+        seed: settings::random()?,
+        environment: std::env::vars_os().collect(),
+    };
+    let done = in_runtime(async {
+        let mut signals = Signals::listen().map_err(signals::failed)?;
+        let next = async || match signals.next().await {
+            signals::Heard::Stop => Signal::Stop,
+            signals::Heard::Reload => Signal::Reload,
+        };
+        sc_internet::run(start, next)
+            .await
+            .map_err(|error| refused(&error, coloured))
+    });
+    voice.finish();
+    done
+}
+
+/// Runs a worker's process.
+pub(crate) fn work() -> Result<(), Report> {
+    in_runtime(async {
+        let failed = |error: std::io::Error| signals::failed(error);
+        // Its master is told to stop, not it; only a worker without a master listens to this.
+        let mut terminate = tokio::signal::unix::signal(SignalKind::terminate()).map_err(failed)?;
+        let mut interrupt = tokio::signal::unix::signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut hangup = tokio::signal::unix::signal(SignalKind::hangup()).map_err(failed)?;
+        let start = WorkerStart {
+            clock: SystemTime::now,
+            last_resort: Rc::new(Report::say),
+        };
+        let asked_to_stop = async || loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                _ = hangup.recv() => {}
+            }
+        };
+        let lived = sc_internet::work(start, asked_to_stop).await;
+        lived.map_err(|error| Report::new(Kind::Failed, "a worker ended").caused_by(&error))
+    })
+}
+
+fn in_runtime(life: impl Future<Output = Result<(), Report>>) -> Result<(), Report> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build_local(LocalOptions::default())
+        .map_err(|error| Report::new(Kind::Failed, "cannot start the runtime").caused_by(&error))?;
+    let done = runtime.block_on(life);
+    // Name look-ups that nobody waits for any more may still run; they are left to themselves.
+    runtime.shutdown_background();
+    done
+}
+
+fn refused(error: &RunError, coloured: bool) -> Report {
+    if let RunError::Mistakes(mistakes) = error {
+        return Report::mistaken(mistakes, coloured);
+    }
+    let kind = match error {
+        _ if error.is_taken() => Kind::Taken,
+        _ if error.is_configuration() => Kind::Configuration,
+        _ => Kind::Failed,
+    };
+    let mut report = Report::new(kind, error.to_string());
+    if let Some(cause) = std::error::Error::source(error) {
+        report = report.caused_by(cause);
+    }
+    match error.hint() {
+        Some(hint) => report.hint(hint),
+        None => report,
+    }
+}
+
+fn reread(found: Found, flags: Flags) -> Box<dyn Fn() -> Result<Settings, Vec<Diagnostic>>> {
+    Box::new(move || settings::read(&found, &flags).map(|(settings, _)| settings))
+}

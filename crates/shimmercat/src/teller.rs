@@ -1,0 +1,224 @@
+//! How `internet` speaks: the log on stdout, words for the person who started it on stderr.
+//!
+//! The master has one thread, so nothing here may wait: a stream is written to only when it says that it has room, and then
+//! at most what a pipe takes at once. What must wait is kept in a bounded queue; what had to be dropped is counted and said.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use sc_config::LogFormat;
+use sc_internet::Voice;
+use serde_json::{Map, Value};
+
+use crate::report::is_coloured;
+use crate::words::{size, time};
+
+/// Bytes that may wait to be written.
+const WAITING_BYTES: usize = 8 << 20;
+
+/// What a pipe that has room takes without waiting. Source: pipe(7), `PIPE_BUF`.
+const PIECE_BYTES: usize = 4096;
+
+/// How long the end waits for what is still to be written.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Speaks for the master.
+pub(crate) struct Teller {
+    is_json: bool,
+    is_coloured: bool,
+    waiting: RefCell<VecDeque<u8>>,
+    dropped: Cell<u64>,
+}
+
+impl Teller {
+    /// Says nothing yet.
+    pub(crate) fn new(format: LogFormat) -> Self {
+        let stdout = std::io::stdout();
+        Teller {
+            is_json: match format {
+                LogFormat::Auto => !stdout.is_terminal(),
+                LogFormat::Pretty => false,
+                LogFormat::Json => true,
+            },
+            is_coloured: is_coloured(&stdout),
+            waiting: RefCell::default(),
+            dropped: Cell::new(0),
+        }
+    }
+
+    /// A log line as it is told; `json` is one JSON object.
+    pub(crate) fn told(&self, json: &str) -> String {
+        match serde_json::from_str::<Map<String, Value>>(json) {
+            Ok(map) if !self.is_json => self.pretty(&map),
+            _ => json.to_owned(),
+        }
+    }
+
+    /// Writes what waits, within reason: the last thing that a run does.
+    pub(crate) fn finish(&self) {
+        let deadline = Instant::now() + LAST_WORDS;
+        while !self.waiting.borrow().is_empty() && Instant::now() < deadline && self.write(Duration::from_millis(100)) {
+        }
+    }
+
+    fn put(&self, text: &str) {
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.len() + text.len() >= WAITING_BYTES {
+            self.dropped.set(self.dropped.get() + 1);
+            return;
+        }
+        waiting.extend(text.as_bytes());
+        waiting.push_back(b'\n');
+    }
+
+    /// Writes as much as goes at once; whether the stream still takes anything.
+    fn write(&self, patience: Duration) -> bool {
+        let stdout = std::io::stdout();
+        let wait = Timespec {
+            tv_sec: 0,
+            tv_nsec: i64::from(patience.subsec_nanos()),
+        };
+        loop {
+            let mut waiting = self.waiting.borrow_mut();
+            if waiting.is_empty() {
+                return true;
+            }
+            let mut ready = [PollFd::new(&stdout, PollFlags::OUT)];
+            let has_room = poll(&mut ready, Some(&wait)).is_ok_and(|ready| ready > 0);
+            if !has_room {
+                return true;
+            }
+            let piece: Vec<u8> = waiting.iter().take(PIECE_BYTES).copied().collect();
+            match rustix::io::write(&stdout, &piece) {
+                Ok(written) => drop(waiting.drain(..written)),
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return true,
+                // A stream whose reader went away takes nothing more; the server goes on without it.
+                Err(_) => {
+                    waiting.clear();
+                    return false;
+                }
+            }
+        }
+    }
+
+    fn tell_dropped(&self) {
+        let lost = self.dropped.get();
+        if lost > 0 && self.waiting.borrow().len() < WAITING_BYTES / 2 {
+            self.dropped.set(0);
+            self.put(&if self.is_json {
+                format!("{{\"event\":\"log_lines_dropped\",\"severity\":\"attention\",\"count\":{lost}}}")
+            } else {
+                format!("attention: {lost} log lines were dropped, the output is too slow")
+            });
+        }
+    }
+}
+
+impl Voice for Teller {
+    fn ready(&self, block: &[String]) {
+        say(block);
+    }
+
+    fn line(&self, line: &Map<String, Value>) {
+        let text = if self.is_json {
+            Value::Object(line.clone()).to_string()
+        } else {
+            self.pretty(line)
+        };
+        self.put(&text);
+        self.write(Duration::ZERO);
+    }
+
+    fn go_on(&self) {
+        self.write(Duration::ZERO);
+        self.tell_dropped();
+    }
+
+    fn farewell(&self, words: &[String]) {
+        say(words);
+    }
+}
+
+fn say(words: &[String]) {
+    if !words.is_empty() {
+        // Nobody is left to be told when stderr is gone.
+        let _ = writeln!(std::io::stderr().lock(), "{}", words.join("\n"));
+    }
+}
+
+impl Teller {
+    fn pretty(&self, line: &Map<String, Value>) -> String {
+        match line.get("event").and_then(Value::as_str) {
+            Some("exchange") => self.pretty_record(line),
+            event => self.pretty_event(event.unwrap_or("-"), line),
+        }
+    }
+
+    /// `200 GET https://www.example.com/ 1.2 kB 3 ms h2 file`
+    fn pretty_record(&self, line: &Map<String, Value>) -> String {
+        let text = |name: &str| line.get(name).and_then(Value::as_str).unwrap_or("-");
+        let number = |name: &str| line.get(name).and_then(Value::as_u64).unwrap_or(0);
+        let status = number("status");
+        let (colour, plain) = match (self.is_coloured, status) {
+            (false, _) => ("", ""),
+            (true, 0..=199 | 500..) => ("\x1b[31m", "\x1b[0m"),
+            (true, 400..=499) => ("\x1b[33m", "\x1b[0m"),
+            (true, _) => ("\x1b[32m", "\x1b[0m"),
+        };
+        let protocol = match text("protocol") {
+            "HTTP/2" => "h2",
+            "HTTP/1.0" => "h1.0",
+            _ => "h1",
+        };
+        let status = if status == 0 {
+            "---".to_owned()
+        } else {
+            status.to_string()
+        };
+        let took = time(Duration::from_micros(number("took_us")));
+        let sent = size(number("sent_bytes"));
+        let (method, url) = (text("method"), text("url"));
+        let mut told = format!("{colour}{status}{plain} {method} {url} {sent} {took} {protocol}");
+        if let Some(handler) = line.get("handler").and_then(Value::as_str) {
+            let _ = write!(told, " {handler}");
+        }
+        if text("end") != "complete" {
+            let _ = write!(told, " ({})", text("end"));
+        }
+        if let Some(fault) = line.get("fault").and_then(Value::as_str) {
+            let _ = write!(told, "\n    why: {fault}");
+        }
+        told
+    }
+
+    /// `attention: worker_crashed worker=7 lane=0`
+    fn pretty_event(&self, event: &str, line: &Map<String, Value>) -> String {
+        let severity = line.get("severity").and_then(Value::as_str).unwrap_or("info");
+        let mut told = format!("{severity}: {event}");
+        for (name, value) in line.iter().filter(|(name, _)| !HEAD.contains(&name.as_str())) {
+            let _ = match value {
+                Value::String(text) => write!(told, " {name}={text}"),
+                Value::Array(parts) => {
+                    let parts: Vec<_> = parts
+                        .iter()
+                        .map(|part| part.as_str().map_or_else(|| part.to_string(), str::to_owned))
+                        .collect();
+                    write!(told, " {name}={}", parts.join("; "))
+                }
+                other => write!(told, " {name}={other}"),
+            };
+        }
+        match severity {
+            "attention" if self.is_coloured => format!("\x1b[33m{told}\x1b[0m"),
+            "error" if self.is_coloured => format!("\x1b[1;31m{told}\x1b[0m"),
+            _ => told,
+        }
+    }
+}
+
+/// What every line begins with.
+const HEAD: &[&str] = &["time", "code", "event", "severity"];
