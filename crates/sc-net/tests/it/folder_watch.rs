@@ -85,6 +85,24 @@ async fn what_does_not_matter_is_not_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn files_of_several_folders_do_not_hide_each_other() {
+    let (_folder, at) = folder();
+    fs::create_dir(at.join("tls")).unwrap();
+    let files = ["devlove.yaml", "devlove.local.yaml", "tls/cert.pem"].map(|name| at.join(name));
+    for file in &files {
+        fs::write(file, "one").unwrap();
+    }
+    let mut watch = Watch::on(files.to_vec()).unwrap();
+    for file in &files {
+        check(&mut watch, "an edit in place", || fs::write(file, "two").unwrap()).await;
+    }
+    check(&mut watch, "the end of a folder", || {
+        fs::remove_dir_all(at.join("tls")).unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn certificates_are_seen_behind_links_that_are_swapped() {
     let (_folder, at) = folder();
     let (live, archive) = (at.join("live/example"), at.join("archive/example"));
