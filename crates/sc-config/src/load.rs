@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::check::{self, Standing};
+use crate::check::{self, Checked, Standing};
 use crate::diagnostic::{self, Diagnostic, Severity};
 use crate::discover::{Found, LOCAL_NAMES};
 use crate::guess;
@@ -25,6 +25,8 @@ pub struct Loaded {
     pub warnings: Vec<Diagnostic>,
     /// The files that were read; none when the settings are a guess.
     pub sources: Vec<PathBuf>,
+    /// Where the key of each domain stands, in the order of the settings; none when the settings are a guess.
+    pub domain_places: Vec<Place>,
 }
 
 /// Reads and checks the files of a project.
@@ -38,6 +40,7 @@ pub fn load(found: &Found) -> Result<Loaded, Vec<Diagnostic>> {
             settings: guess::settings(&folder),
             warnings: Vec::new(),
             sources: Vec::new(),
+            domain_places: Vec::new(),
         });
     };
     let mut errors = Vec::new();
@@ -55,11 +58,12 @@ pub fn load(found: &Found) -> Result<Loaded, Vec<Diagnostic>> {
     });
     match main {
         Some(main) if errors.is_empty() => {
-            let (settings, warnings) = read_texts(&main, local.as_ref(), &folder, &standing)?;
+            let (checked, warnings) = read_texts(&main, local.as_ref(), &folder, &standing)?;
             Ok(Loaded {
-                settings,
+                settings: checked.settings,
                 warnings,
                 sources,
+                domain_places: checked.domain_places,
             })
         }
         _ => Err(errors),
@@ -128,7 +132,7 @@ fn read_texts(
     local: Option<&Arc<Source>>,
     folder: &Path,
     look: check::Look<'_>,
-) -> Result<(Settings, Vec<Diagnostic>), Vec<Diagnostic>> {
+) -> Result<(Checked, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut found = Vec::new();
     let mut broken = Vec::new();
     let mut tree = |source: &Arc<Source>, found: &mut Vec<Diagnostic>| {
@@ -146,10 +150,10 @@ fn read_texts(
         (Some(base), Some(over)) => Some(merge::merge(base, over)),
         (base, over) => base.or(over),
     };
-    let settings = check::settings(root.as_ref(), main, folder, look, &mut found);
+    let checked = check::settings(root.as_ref(), main, folder, look, &mut found);
     found.sort_by_key(|diagnostic| order(diagnostic, main));
-    match settings {
-        Some(settings) => Ok((settings, found)),
+    match checked {
+        Some(checked) => Ok((checked, found)),
         None => Err(found),
     }
 }
@@ -171,7 +175,7 @@ pub fn fuzz_config(bytes: &[u8]) -> String {
     let read = source(path, "devlove.yaml".to_owned(), bytes.to_vec()).map_err(|error| vec![*error]);
     let read = read.and_then(|source| read_texts(&source, None, Path::new("/fuzz"), &|_| Standing::Folder));
     match read {
-        Ok((settings, warnings)) => {
+        Ok((Checked { settings, .. }, warnings)) => {
             debug_assert!(warnings.iter().all(|warning| warning.severity == Severity::Warning));
             format!("{settings:#?}\n{}", diagnostic::render_all(&warnings, true))
         }

@@ -23,6 +23,8 @@ pub(super) struct Builder<'a> {
     pub(super) folder: &'a Path,
     pub(super) look: Look<'a>,
     pub(super) found: &'a mut Vec<Diagnostic>,
+    /// Where the key of each domain that was made stands.
+    pub(super) domain_places: &'a mut Vec<Place>,
 }
 
 impl Builder<'_> {
@@ -197,7 +199,10 @@ impl Builder<'_> {
                 continue;
             }
             seen.insert(name.to_string(), domain);
-            settings.domains.extend(self.domain(domain, prefix, name));
+            if let Some(made) = self.domain(domain, prefix, name) {
+                settings.domains.push(made);
+                self.domain_places.push(domain.place.clone());
+            }
             self.own_listeners(domain, settings);
         }
     }

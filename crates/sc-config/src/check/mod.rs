@@ -31,6 +31,13 @@ pub(crate) enum Standing {
 /// Asks what stands at an absolute path.
 pub(crate) type Look<'a> = &'a dyn Fn(&Path) -> Standing;
 
+/// What a file was found to say.
+pub(crate) struct Checked {
+    pub(crate) settings: Settings,
+    /// Where the key of each of its domains stands, in their order.
+    pub(crate) domain_places: Vec<Place>,
+}
+
 /// Checks the whole tree and makes settings of it.
 ///
 /// Shape: `folder` is absolute, and relative paths of the file start there; diagnostics are added to `found`. `None`
@@ -41,7 +48,7 @@ pub(crate) fn settings(
     folder: &Path,
     look: Look<'_>,
     found: &mut Vec<Diagnostic>,
-) -> Option<Settings> {
+) -> Option<Checked> {
     let built = match root {
         Some(node) if matches!(node.value, Value::Map(_)) => devlove_file(node, folder, look, found),
         other => {
@@ -55,7 +62,7 @@ pub(crate) fn settings(
 
 const TOP_KEY: &str = "shimmercat-devlove";
 
-fn devlove_file(node: &Node, folder: &Path, look: Look<'_>, found: &mut Vec<Diagnostic>) -> Option<Settings> {
+fn devlove_file(node: &Node, folder: &Path, look: Look<'_>, found: &mut Vec<Diagnostic>) -> Option<Checked> {
     let fields = Fields::of(node);
     let Some(top) = fields.get(TOP_KEY) else {
         found.push(no_top_key(node, fields.all()));
@@ -68,7 +75,18 @@ fn devlove_file(node: &Node, folder: &Path, look: Look<'_>, found: &mut Vec<Diag
         in_list: false,
     };
     shape::check(node, &keys::Shape::Table(&keys::FILE), spot, found);
-    Some(build::Builder { folder, look, found }.top(top))
+    let mut domain_places = Vec::new();
+    let mut builder = build::Builder {
+        folder,
+        look,
+        found,
+        domain_places: &mut domain_places,
+    };
+    let settings = builder.top(top);
+    Some(Checked {
+        settings,
+        domain_places,
+    })
 }
 
 fn no_top_key(root: &Node, entries: &[Entry]) -> Diagnostic {
