@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod app;
+pub mod certificate;
 pub mod client;
 pub mod descriptors;
 pub mod egress;
@@ -22,6 +23,7 @@ pub mod program;
 pub mod project;
 
 pub use app::{EchoServer, H2cApp, HttpApp, UdpEcho};
+pub use certificate::{CertificateFiles, TestCa, first_certificate, replace};
 pub use client::curl::{Curl, CurlAnswer};
 pub use client::http1::{Http1, Request, Response};
 pub use client::http2::{Http2, Http2Response, Tunnel};
