@@ -6,16 +6,15 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use sc_config::source::Place;
 use sc_config::{Audience, Diagnostic, Places, Redis, Settings};
 use sc_server::chain;
-use sc_site::{Disclosure, Environment, Sites};
 use sc_tls::Credentials;
 
 use crate::bus;
+use crate::master::load;
 
 /// A certificate that ends sooner is spoken of: authorities renew a third of its life before, which is longer.
 const ENDS_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -40,8 +39,7 @@ pub struct Project<'a> {
 pub fn findings(project: &Project<'_>) -> Vec<Diagnostic> {
     let settings = project.settings;
     let (chain_file, key_file) = settings.certificate_files(project.places);
-    let mut found = sc_config::internet_checks(settings);
-    found.extend(open_proxy(settings));
+    let mut found = load::check(settings).err().unwrap_or_default();
     found.extend(redis(settings));
     found.extend(sites(settings));
     found.extend(certificate(project, &chain_file, &key_file));
@@ -51,13 +49,6 @@ pub fn findings(project: &Project<'_>) -> Vec<Diagnostic> {
     found
 }
 
-fn open_proxy(settings: &Settings) -> Option<Diagnostic> {
-    let open = settings
-        .enable_socks5
-        .then(|| sc_compile::check_proxy(settings, &settings.forward).err())??;
-    Some(Diagnostic::error(open.to_string()).hint(open.hint()))
-}
-
 fn redis(settings: &Settings) -> Option<Diagnostic> {
     let Redis::Url(url) = &settings.redis else { return None };
     let error = bus::Target::of(&bus::Place::Url(url.clone())).err()?;
@@ -65,13 +56,7 @@ fn redis(settings: &Settings) -> Option<Diagnostic> {
 }
 
 fn sites(settings: &Settings) -> Option<Diagnostic> {
-    let environment = Environment {
-        disclosure: Disclosure::Public,
-        marker: String::new(),
-        // No application is asked.
-        spawn: Rc::new(|_, _| {}),
-    };
-    let error = Sites::compile(sc_compile::sites(settings), environment).err()?;
+    let error = load::try_sites(settings).err()?;
     Some(Diagnostic::error("a site cannot be served as it is configured").why(chain(&error)))
 }
 

@@ -23,7 +23,7 @@ impl Certificate {
     /// Whole days until its end, when those are few.
     pub(super) fn ends_in_days(&self, now: SystemTime) -> Option<u64> {
         let left = self.credentials.not_after()?.duration_since(now).unwrap_or_default();
-        (left < ENDS_SOON).then(|| left.as_secs() / (24 * 3600))
+        (left < ENDS_SOON).then_some(left.as_secs() / (24 * 3600))
     }
 }
 
@@ -31,8 +31,7 @@ impl Certificate {
 ///
 /// Errors: there are none, they cannot be used, or they do not cover every public name.
 pub(super) fn read(settings: &Settings, places: &Places) -> Result<Certificate, RunError> {
-    let file = |given: &Option<PathBuf>, name: &str| given.clone().unwrap_or_else(|| places.scratch.join(name));
-    let (chain, key) = (file(&settings.cert, "cert.pem"), file(&settings.key, "privkey.pem"));
+    let (chain, key) = settings.certificate_files(places);
     if !chain.exists() {
         return Err(RunError::NoCertificate(chain));
     }

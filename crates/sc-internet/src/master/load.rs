@@ -8,7 +8,7 @@ use sc_site::{Disclosure, Environment, SiteError, Sites};
 /// Looks for mistakes that only matter here.
 ///
 /// Errors: all of them.
-pub(super) fn check(settings: &Settings) -> Result<(), Vec<Diagnostic>> {
+pub(crate) fn check(settings: &Settings) -> Result<(), Vec<Diagnostic>> {
     let mut mistakes = sc_config::internet_checks(settings);
     if settings.enable_socks5
         && let Err(open) = sc_compile::check_proxy(settings, &settings.forward)
@@ -21,10 +21,11 @@ pub(super) fn check(settings: &Settings) -> Result<(), Vec<Diagnostic>> {
 /// Tries to make the sites, as every worker will, and throws them away.
 ///
 /// Errors: why they cannot be made.
-pub(super) fn try_sites(settings: &Settings) -> Result<(), SiteError> {
+pub(crate) fn try_sites(settings: &Settings) -> Result<(), SiteError> {
     let environment = Environment {
         disclosure: Disclosure::Public,
-        marker: String::new(),
+        // Each worker has one of its own, which no request that is served here will meet.
+        marker: "try".to_owned(),
         // Nothing is asked of any application here.
         spawn: Rc::new(|_, _| {}),
     };

@@ -9,7 +9,7 @@ mod control;
 mod count;
 mod error;
 mod live;
-mod load;
+pub(crate) mod load;
 mod log;
 mod notes;
 mod process;
