@@ -4,7 +4,8 @@ use std::fmt;
 
 /// Host and port of a request (RFC 9110 §7.2, RFC 3986 §3.2).
 ///
-/// Shape: the host is lower-case, without a trailing dot, without userinfo; an IPv6 address keeps its brackets.
+/// Shape: the host is lower-case, without a trailing dot, without userinfo; an IPv6 address keeps its brackets. It is empty
+/// only in a request of HTTP/1.0 without `Host`.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Authority {
     host: Box<str>,
@@ -53,6 +54,19 @@ impl Authority {
             host: host.to_ascii_lowercase().into(),
             port,
         })
+    }
+
+    /// The authority of a request that names none, as HTTP/1.0 allows: an empty host.
+    pub fn nameless() -> Self {
+        Authority {
+            host: "".into(),
+            port: None,
+        }
+    }
+
+    /// Whether the request named no host.
+    pub fn is_nameless(&self) -> bool {
+        self.host.is_empty()
     }
 
     /// The host, lower-case.

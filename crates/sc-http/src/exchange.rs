@@ -80,7 +80,7 @@ pub struct Exchange {
     pub protocol: Protocol,
     /// `https` on TLS listeners; what the absolute-form or `:scheme` said elsewhere.
     pub scheme: Scheme,
-    /// Host and port asked for (RFC 9110 §7.2).
+    /// Host and port asked for (RFC 9110 §7.2); nameless for HTTP/1.0 without `Host`.
     pub authority: Authority,
     /// The form of the request target.
     pub form: Form,

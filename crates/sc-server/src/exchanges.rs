@@ -7,8 +7,8 @@ use std::rc::Rc;
 use futures_util::FutureExt;
 use http::{Method, StatusCode};
 use sc_http::{Answer, Exchange, Payload, Service};
-use sc_site::Notes;
 use sc_site::pages::{Form, faults};
+use sc_site::{Audience, Notes};
 
 use crate::contained::contained;
 use crate::record::{Around, Entry, RecordGuard};
@@ -43,6 +43,7 @@ impl Exchanges {
                 };
                 site.answer(exchange, &around, &notes).await
             }
+            _ if exchange.authority.is_nameless() => nameless(),
             _ => sites.unknown_name(&exchange, is_inside),
         }
     }
@@ -76,18 +77,36 @@ pub(crate) fn to_https(shared: &Shared, exchange: &Exchange) -> Answer {
     let sites = shared.current_sites();
     match sites.find(exchange.authority.host()) {
         Some(_) => faults::redirect_to_https(exchange),
+        None if exchange.authority.is_nameless() => nameless(),
         None => sites.unknown_name(exchange, true),
     }
 }
 
-/// The redirect of the redirect port: permanent, and only for names that everybody may know of.
+/// The redirect of the redirect port: permanent, and only for names that everybody may know of. Clients of HTTP/1.0 that
+/// name no host get the first of them.
 fn to_https_for_good(shared: &Shared, exchange: &Exchange) -> Answer {
-    let sites = shared.current_sites();
-    match sites.find(exchange.authority.host()) {
-        _ if exchange.method == Method::CONNECT => faults::plain(StatusCode::NOT_IMPLEMENTED).answer(Form::Text),
-        Some(site) if !site.is_network_only() => faults::redirect_to_https_for_good(exchange, shared.policy.https_port),
+    let (sites, port) = (shared.current_sites(), shared.policy.https_port);
+    let host = exchange.authority.host();
+    if exchange.method == Method::CONNECT {
+        return faults::plain(StatusCode::NOT_IMPLEMENTED).answer(Form::Text);
+    }
+    if exchange.authority.is_nameless() {
+        let first = sites
+            .names()
+            .find(|(name, audience)| *audience == Audience::Public && !name.is_wildcard());
+        return match first {
+            Some((name, _)) => faults::redirect_to_https_for_good(exchange, name.stem(), port),
+            None => nameless(),
+        };
+    }
+    match sites.find(host) {
+        Some(site) if !site.is_network_only() => faults::redirect_to_https_for_good(exchange, host, port),
         _ => sites.unknown_name(exchange, false),
     }
+}
+
+fn nameless() -> Answer {
+    faults::plain(StatusCode::BAD_REQUEST).answer(Form::Text)
 }
 
 /// Begins an exchange: it is counted and recorded from here on.

@@ -109,7 +109,8 @@ fn place(method: &Method, target: &Bytes, host: Option<&Authority>, scheme: Sche
         return Err(HeadError::Malformed("a fragment in the request target"));
     }
     if text.starts_with('/') || (text == "*" && *method == Method::OPTIONS) {
-        let authority = host.cloned().ok_or(HeadError::Malformed("no Host"))?;
+        // HTTP/1.1 without Host was refused before.
+        let authority = host.cloned().unwrap_or_else(Authority::nameless);
         let form = if text == "*" { Form::Asterisk } else { Form::Origin };
         return Ok(Target {
             form,

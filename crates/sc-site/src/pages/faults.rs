@@ -26,32 +26,31 @@ pub fn redirect_to_https(exchange: &Exchange) -> Answer {
     } else {
         StatusCode::TEMPORARY_REDIRECT
     };
-    to_https(exchange, status, 443)
+    to_https(exchange, exchange.authority.host(), status, 443)
 }
 
-/// Sends a request that came over plain HTTP to the same place under HTTPS, at this port, and for good.
+/// Sends a request that came over plain HTTP to the same path of a host under HTTPS, at this port, and for good.
 ///
 /// Shape: 301 for `GET` and `HEAD`, 308 for others, which keeps their method (RFC 9110 §15.4.9).
-pub fn redirect_to_https_for_good(exchange: &Exchange, port: u16) -> Answer {
+pub fn redirect_to_https_for_good(exchange: &Exchange, host: &str, port: u16) -> Answer {
     let status = if is_get_or_head(exchange) {
         StatusCode::MOVED_PERMANENTLY
     } else {
         StatusCode::PERMANENT_REDIRECT
     };
-    to_https(exchange, status, port)
+    to_https(exchange, host, status, port)
 }
 
 fn is_get_or_head(exchange: &Exchange) -> bool {
     matches!(exchange.method, Method::GET | Method::HEAD)
 }
 
-fn to_https(exchange: &Exchange, status: StatusCode, port: u16) -> Answer {
+fn to_https(exchange: &Exchange, host: &str, status: StatusCode, port: u16) -> Answer {
     let path = if exchange.target.starts_with('/') {
         &*exchange.target
     } else {
         "/"
     };
-    let host = exchange.authority.host();
     let place = match port {
         443 => format!("https://{host}{path}"),
         port => format!("https://{host}:{port}{path}"),
