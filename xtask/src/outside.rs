@@ -33,6 +33,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("redis-server", "redis-server"),
     ("ssh", "openssh-client"),
     ("strace", "strace"),
+    ("systemd-socket-activate", "systemd"),
     ("wrk", "wrk"),
 ];
 

@@ -29,8 +29,8 @@ const OWNERS: &[Owner] = &[
     },
     Owner {
         words: &["Command::new("],
-        rooms: &["sc-tool", "sc-testkit", "xtask", "shimmercat"],
-        instead: "child processes belong to sc-tool",
+        rooms: &["sc-tool", "sc-internet", "sc-testkit", "xtask", "shimmercat"],
+        instead: "child processes belong to sc-tool (browsers) and sc-internet (workers, Redis)",
     },
     Owner {
         words: &["anyhow::"],
