@@ -106,7 +106,7 @@ events! {
     ConnectionOpened {
         /// Serial number of the connection in this process.
         connection: u64,
-        /// `tls` or `proxy`.
+        /// `tls`, `proxy` or `redirect`.
         listener: &'static str,
         /// Address of the client.
         client: String,
@@ -153,7 +153,7 @@ events! {
     } = (30102, "udp_association", Info, true, true);
     /// A listener is open.
     Listening {
-        /// `tls`, `proxy` or `control`.
+        /// `tls`, `proxy`, `redirect` or `control`.
         listener: &'static str,
         /// Its address.
         address: String,
@@ -228,7 +228,7 @@ events! {
         /// The fault and its causes.
         fault: String,
     } = (40105, "bad_client", Attention, true, true);
-    /// Accepting pauses for want of descriptors or memory.
+    /// Accepting pauses for want of descriptors or memory, or because all places are taken.
     AcceptPaused {
         /// The listener.
         listener: &'static str,
