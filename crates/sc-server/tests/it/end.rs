@@ -3,16 +3,17 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use sc_http::client::{Incoming, Outgoing, h2_handshake};
-use sc_http::{Body, ClientLimits, End, Interim, Scheme};
-use sc_server::{DrainPolicy, Event, Metric};
+use sc_http::{Answer, Body, ClientLimits, End, Exchange, Head, Interim, Scheme};
+use sc_net::{Target, UpstreamAddr};
+use sc_server::{Around, DrainPolicy, Event, LocalFuture, Metric, Network, Refusal, Route};
 use sc_tls::{H2_AND_HTTP11, HTTP11_ONLY};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 
-use crate::rig::{Nothing, Rig, Wish, get, run, to_end, until};
+use crate::rig::{Rig, Wish, get, run, to_end, until};
 
 const UPGRADE: &[u8] = b"GET /ws HTTP/1.1\r\nHost: www.shop.example\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -184,17 +185,65 @@ fn a_stop_ends_idle_connections_at_once() {
     });
 }
 
+/// A little network that leads everything to one address.
+struct To(UpstreamAddr);
+
+impl Network for To {
+    fn route(&self, _: &Target) -> Route {
+        Route::Relay(self.0.clone())
+    }
+
+    fn udp_route(&self, target: &Target) -> Route {
+        self.route(target)
+    }
+
+    fn refused(&self, _: &Target, _: &Refusal) {}
+
+    fn page<'a>(&'a self, _: Exchange, _: &'a Around) -> LocalFuture<'a, Answer> {
+        Box::pin(async { Answer::new(Head::new(StatusCode::NOT_FOUND), Body::empty()) })
+    }
+
+    fn refusal_page(&self, _: &Exchange, _: &Refusal) -> Answer {
+        Answer::new(Head::new(StatusCode::FORBIDDEN), Body::empty())
+    }
+}
+
 #[test]
-fn the_network_can_be_replaced_while_it_is_used() {
+fn relayed_connections_are_tunnels_of_a_network_that_can_be_replaced() {
     run(async {
-        let rig = Rig::start(Wish::default()).await;
-        rig.server.swap_network(Rc::new(Nothing));
-        let mut stream = TcpStream::connect(rig.proxy).await.unwrap();
-        stream
-            .write_all(b"CONNECT other.example:443 HTTP/1.1\r\nHost: x\r\n\r\n")
-            .await
-            .unwrap();
-        assert!(until(&mut stream, "\n").await.starts_with("HTTP/1.1 403 "));
+        let rig = Rig::start(patient()).await;
+        let connect = b"CONNECT other.example:443 HTTP/1.1\r\nHost: x\r\n\r\n";
+        let mut refused = TcpStream::connect(rig.proxy).await.unwrap();
+        refused.write_all(connect).await.unwrap();
+        assert!(until(&mut refused, "\n").await.starts_with("HTTP/1.1 403 "));
         assert_eq!(rig.numbers.get(Metric::Refused), 1);
+        drop(refused);
+
+        let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = To(UpstreamAddr::Tcp(upstream.local_addr().unwrap()));
+        rig.server.swap_network(Rc::new(to));
+        let mut client = TcpStream::connect(rig.proxy).await.unwrap();
+        client.write_all(connect).await.unwrap();
+        let (mut app, _) = upstream.accept().await.unwrap();
+        assert!(until(&mut client, "\r\n\r\n").await.starts_with("HTTP/1.1 200 "));
+        rig.server.drain();
+        client.write_all(b"question").await.unwrap();
+        assert_eq!(until(&mut app, "question").await, "question");
+        app.write_all(b"answer").await.unwrap();
+        assert_eq!(until(&mut client, "answer").await, "answer");
+        rig.until(|_| rig.open() == (1, 0, 1)).await;
+        rig.server.hurry();
+        assert_eq!(
+            (to_end(&mut client).await, to_end(&mut app).await),
+            (String::new(), String::new())
+        );
+        drop((client, app));
+        assert_eq!(rig.server.drained(Duration::from_secs(20)).await, 0);
+        assert_eq!(rig.numbers.get(Metric::TunnelsClosed), 1);
+        let relayed = |event: &Event| {
+            let moved = (8, 6);
+            matches!(event, Event::Relayed { sent_bytes, received_bytes, .. } if (*sent_bytes, *received_bytes) == moved)
+        };
+        assert!(rig.book.events.borrow().iter().any(relayed));
     });
 }
