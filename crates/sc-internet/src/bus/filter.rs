@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::Line;
 
-/// How long a gap may be filled, counted from when all that was in the stream had been read.
+/// A gap may be filled until all that was in the stream so long after it was seen has been read.
 const SETTLE_TIME: Duration = Duration::from_secs(5);
 /// How long a gap may be filled at most, when the stream cannot be read.
 const LONGEST_TIME: Duration = Duration::from_secs(60);
@@ -110,15 +110,15 @@ impl Filter {
 
     /// Gives up gaps that are old enough.
     ///
-    /// Shape: `read_up` is since when all that was in the stream has been read; `None` while it cannot be read.
+    /// Shape: `read_up` is when all that was in the stream had been read the last time; `None` if never.
     pub(crate) fn settle(&mut self, now: Instant, read_up: Option<Instant>) -> Vec<Sorted> {
         let mut out = Vec::new();
         for (worker, read) in &mut self.workers {
             let mut lost = 0;
             read.gaps.retain(|gap| {
                 let age = now.saturating_duration_since(gap.since);
-                let is_read_up = read_up.is_some_and(|since| now.saturating_duration_since(since) >= SETTLE_TIME);
-                let is_over = age >= LONGEST_TIME || (age >= SETTLE_TIME && is_read_up);
+                let is_read_up = read_up.is_some_and(|at| at.saturating_duration_since(gap.since) >= SETTLE_TIME);
+                let is_over = is_read_up || age >= LONGEST_TIME;
                 lost += if is_over { gap.to - gap.from } else { 0 };
                 !is_over
             });

@@ -18,6 +18,8 @@ use super::place::Reach;
 
 /// Longest time to connect, secure the connection and say who we are.
 const CONNECT_TIME: Duration = Duration::from_secs(2);
+/// What of it the handshake of TLS may take, so that its failure is told as such.
+const SECURE_TIME: Duration = Duration::from_millis(1500);
 
 /// Why Redis did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +85,7 @@ impl Link {
                 match tls {
                     None => Self::greet(target, stream).await,
                     Some(config) => {
-                        let secured = sc_tls::connect(stream, host, config.clone(), CONNECT_TIME)
+                        let secured = sc_tls::connect(stream, host, config.clone(), SECURE_TIME)
                             .await
                             .map_err(LinkError::Secure)?;
                         Self::greet(target, secured.stream).await

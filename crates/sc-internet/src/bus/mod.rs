@@ -22,6 +22,9 @@ mod ring;
 mod roles;
 mod ship;
 
+#[cfg(test)]
+mod tests;
+
 pub use find::find_server;
 pub use instance::Instance;
 pub use lines::Line;

@@ -35,9 +35,11 @@ const HEALTHY_TIME: Duration = Duration::from_secs(60);
 const START_TIME: Duration = Duration::from_secs(10);
 /// How often it is asked during its start.
 const START_EVERY: Duration = Duration::from_millis(20);
-/// How often it is asked whether it lives, how long it may take to answer, and how often it may fail to.
+/// How often it is asked whether it lives.
 const ASK_EVERY: Duration = Duration::from_secs(5);
+/// How long it may take to answer.
 const ASK_TIME: Duration = Duration::from_secs(1);
+/// How often in a row it may fail to.
 const ASK_FAILURES: u32 = 3;
 /// How long it may take to end when told to.
 const STOP_TIME: Duration = Duration::from_secs(2);
@@ -114,6 +116,11 @@ enum DownError {
 impl Own {
     /// Starts it, and starts it again whenever it ends, until [`Own::stop`].
     pub fn start(spawner: &Spawner, owning: Owning) -> Self {
+        Self::start_with(spawner, owning, MEMORY, ASK_EVERY)
+    }
+
+    /// The same with another size and another pace, so that tests need neither fill nor wait for long.
+    pub(crate) fn start_with(spawner: &Spawner, owning: Owning, memory: &'static str, ask_every: Duration) -> Self {
         let shared = Rc::new(Shared {
             health: RefCell::new(Health::Starting),
             told: owning.told,
@@ -129,6 +136,8 @@ impl Own {
             program: owning.program,
             socket: owning.socket,
             backoff: Backoff::new(RESTART_BASE, RESTART_CAP, owning.seed),
+            memory,
+            ask_every,
         };
         spawner.spawn("redis", task.run());
         own
@@ -162,6 +171,8 @@ struct Task {
     program: PathBuf,
     socket: PathBuf,
     backoff: Backoff,
+    memory: &'static str,
+    ask_every: Duration,
 }
 
 impl Task {
@@ -200,27 +211,27 @@ impl Task {
     async fn live(&mut self) -> Result<(), DownError> {
         let mut child = self.spawn()?;
         let pid = child.id().unwrap_or_default();
-        let said = Rc::new(RefCell::new(Vec::new()));
+        let said = Said::default();
         let outputs = (child.stdout.take(), child.stderr.take());
-        let configuration = configuration(&self.socket);
+        let configuration = configuration(&self.socket, self.memory);
         let mut stdin = child.stdin.take();
         let talk = async {
             if let Some(mut stdin) = stdin.take() {
                 // It says itself what is wrong when it does not read this.
                 let _ = stdin.write_all(configuration.as_bytes()).await;
             }
-            tokio::join!(listen(outputs.0, &said), listen(outputs.1, &said));
+            tokio::join!(listen(outputs.0, &said.usual), listen(outputs.1, &said.alarming));
         };
         let stop = self.shared.stop.clone();
         let result = tokio::select! {
             biased;
             () = stop.cancelled() => Ok(()),
             ended = ended(&mut child, talk) => match ended {
-                Ok(status) => Err(DownError::Ended { status, said: words(&said.borrow()) }),
+                Ok(status) => Err(DownError::Ended { status, said: said.last_words() }),
                 Err(error) => Err(DownError::Watch(error)),
             },
             error = self.watch(pid) => Err(match error {
-                DownError::Silent { .. } => DownError::Silent { said: words(&said.borrow()) },
+                DownError::Silent { .. } => DownError::Silent { said: said.last_words() },
                 other => other,
             }),
         };
@@ -248,6 +259,7 @@ impl Task {
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
+        sc_net::child::dies_with_parent(&mut command);
         command
             .spawn()
             .map_err(|error| DownError::Start(self.program.clone(), error))
@@ -268,7 +280,7 @@ impl Task {
         let mut link = None;
         let mut failures = 0;
         loop {
-            sleep(ASK_EVERY).await;
+            sleep(self.ask_every).await;
             match ask(&target, &mut link).await {
                 Ok(()) => failures = 0,
                 Err(error) => {
@@ -335,24 +347,35 @@ async fn listen(output: Option<impl AsyncRead + Unpin>, said: &RefCell<Vec<u8>>)
     }
 }
 
-/// The last line that was said, as the end of a sentence.
-fn words(said: &[u8]) -> String {
-    let text = String::from_utf8_lossy(said);
-    match text.lines().map(str::trim).rfind(|line| !line.is_empty()) {
-        Some(line) => format!("; its last words: {line}"),
-        None => String::new(),
+/// What a process said last on its two outputs.
+#[derive(Default)]
+struct Said {
+    usual: RefCell<Vec<u8>>,
+    alarming: RefCell<Vec<u8>>,
+}
+
+impl Said {
+    /// The last line of errors, else of anything, as the end of a sentence.
+    fn last_words(&self) -> String {
+        let last = [&self.alarming, &self.usual].into_iter().find_map(|said| {
+            let said = said.borrow();
+            let text = String::from_utf8_lossy(&said);
+            let line = text.lines().map(str::trim).rfind(|line| !line.is_empty());
+            line.map(str::to_owned)
+        });
+        last.map_or_else(String::new, |line| format!("; its last words: {line}"))
     }
 }
 
 /// What it reads from its standard input; understood by Redis since 5 and by Valkey.
-fn configuration(socket: &Path) -> String {
+fn configuration(socket: &Path, memory: &str) -> String {
     let settings = [
         ("port", "0".to_owned()),
         ("unixsocket", quoted(socket)),
         ("unixsocketperm", "600".to_owned()),
         ("save", "\"\"".to_owned()),
         ("appendonly", "no".to_owned()),
-        ("maxmemory", MEMORY.to_owned()),
+        ("maxmemory", memory.to_owned()),
         ("maxmemory-policy", "noeviction".to_owned()),
         ("databases", "1".to_owned()),
         ("daemonize", "no".to_owned()),

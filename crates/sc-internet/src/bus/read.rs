@@ -19,8 +19,8 @@ use super::filter::{Filter, Sorted};
 use super::link::{Link, LinkError};
 use super::{Instance, Line, Target};
 
-/// Entries asked for at once.
-const READ_ENTRIES: usize = 256;
+/// Entries asked for at once; of ours, the longest take 64 KiB each.
+const READ_ENTRIES: usize = 128;
 /// How long Redis waits for the first entry before it answers that there is none.
 const BLOCK_TIME: Duration = Duration::from_secs(1);
 /// How long Redis may take beyond that.
@@ -87,8 +87,9 @@ struct Shared {
     filter: RefCell<Filter>,
     is_up: Cell<bool>,
     lost: Cell<u64>,
-    /// Since when all that is in the stream has been read.
+    /// When all that was in the stream had been read the last time.
     read_up: Cell<Option<Instant>>,
+    has_stream: bool,
 }
 
 impl Reader {
@@ -101,8 +102,8 @@ impl Reader {
             filter: RefCell::default(),
             is_up: Cell::new(false),
             lost: Cell::new(0),
-            // Without a stream there is nothing to read.
-            read_up: Cell::new(reading.target.is_none().then(Instant::now)),
+            read_up: Cell::new(None),
+            has_stream: reading.target.is_some(),
         });
         let task = Task {
             shared: shared.clone(),
@@ -160,7 +161,9 @@ impl Shared {
     }
 
     fn settle(&self) {
-        let sorted = self.filter.borrow_mut().settle(Instant::now(), self.read_up.get());
+        let now = Instant::now();
+        let read_up = if self.has_stream { self.read_up.get() } else { Some(now) };
+        let sorted = self.filter.borrow_mut().settle(now, read_up);
         self.tell(sorted);
     }
 
@@ -212,7 +215,6 @@ impl Task {
                 Err(error) => error,
             };
             self.shared.is_up.set(false);
-            self.shared.read_up.set(None);
             if !std::mem::replace(&mut is_told, true) {
                 (self.shared.told)(Heard::Down { why: chain(&why) });
             }
@@ -254,8 +256,10 @@ impl Task {
     async fn read(&mut self, link: &mut Link) -> LinkError {
         loop {
             let result = match self.read_some(link).await {
-                Ok(()) => self.watch(link).await,
-                Err(error) => Err(error),
+                // What is not read yet must not be thrown away; if Redis is full before we have read it all, workers take the
+                // other way until we have.
+                Ok(true) => self.watch(link).await,
+                other => other.map(|_| ()),
             };
             if let Err(error) = result {
                 return error;
@@ -264,7 +268,8 @@ impl Task {
         }
     }
 
-    async fn read_some(&mut self, link: &mut Link) -> Result<(), LinkError> {
+    /// Reads what there is, or waits a while for it. Whether that was all.
+    async fn read_some(&mut self, link: &mut Link) -> Result<bool, LinkError> {
         let position = self.position.unwrap_or(BEGINNING);
         let mut command = redis::cmd("XREAD");
         command
@@ -291,10 +296,10 @@ impl Task {
                 }
             }
         }
-        if is_read_up && self.shared.read_up.get().is_none() {
+        if is_read_up {
             self.shared.read_up.set(Some(Instant::now()));
         }
-        Ok(())
+        Ok(is_read_up)
     }
 
     /// Keeps a Redis of our own from being filled by the lines that it keeps for others: when most of its memory is used,

@@ -15,8 +15,8 @@ use super::Line;
 const RING_LINES: usize = 8192;
 /// Bytes that the waiting lines take at most, as [`Line::cost`] reckons.
 const RING_BYTES: usize = 4 << 20;
-/// Bytes of one line at most. A request's target is at most 16 KiB, and JSON makes at most six of one byte.
-const LINE_BYTES: usize = 128 << 10;
+/// Bytes of one line at most. A request's target is at most 16 KiB, and JSON makes at most two of a byte that it may have.
+const LINE_BYTES: usize = 64 << 10;
 
 /// Who wants to know how many lines were made and lost here.
 ///
@@ -129,17 +129,27 @@ impl Ring {
         self.inner.held.borrow().dropped
     }
 
-    /// Takes the oldest lines out: at most so many, and so many bytes; but always one when there is one.
-    pub(crate) fn take(&self, lines: usize, bytes: usize) -> Vec<Line> {
+    /// Takes the oldest lines out: at most so many, and so many bytes as `measure` reckons. A line that is longer than that
+    /// alone is dropped.
+    pub(crate) fn take(&self, lines: usize, bytes: usize, measure: impl Fn(&Line) -> usize) -> Vec<Line> {
         let mut held = self.inner.held.borrow_mut();
-        let mut taken = Vec::new();
-        let mut cost = 0;
-        while let Some(line) = held.lines.front() {
-            cost += line.cost();
-            if taken.len() == lines || (cost > bytes && !taken.is_empty()) {
+        let (mut taken, mut sum, mut dropped) = (Vec::new(), 0, 0);
+        while let Some(next) = held.lines.front().map(&measure) {
+            if next > bytes {
+                held.pop();
+                dropped += 1;
+                continue;
+            }
+            sum += next;
+            if taken.len() == lines || sum > bytes {
                 break;
             }
             taken.extend(held.pop());
+        }
+        held.dropped += dropped;
+        drop(held);
+        if dropped > 0 {
+            self.inner.tally.dropped(dropped);
         }
         taken
     }

@@ -21,10 +21,10 @@ use super::{Instance, Line, Ring, Target};
 
 /// Lines of one batch at most.
 const BATCH_LINES: usize = 256;
-/// Bytes of one batch at most, but for a single line.
+/// Bytes of one batch at most.
 const BATCH_BYTES: usize = 256 << 10;
-/// Bytes of what the fallback is given at once, as [`Line::cost`] reckons: it fits a message of the channel twice over.
-const FALLBACK_BYTES: usize = 48 << 10;
+/// Bytes of what the fallback is given at once: with 64 for what is around them, the lines are a message of the channel.
+const FALLBACK_BYTES: usize = sc_net::channel::MESSAGE_BYTES - 64;
 /// How long a batch waits for more lines.
 const LINGER_TIME: Duration = Duration::from_millis(5);
 /// How long Redis may take for a batch or a heartbeat.
@@ -34,8 +34,10 @@ pub(crate) const STREAM_LINES: usize = 100_000;
 /// Waits between attempts to connect: up to the first, doubling to the second.
 const RETRY_BASE: Duration = Duration::from_millis(100);
 const RETRY_CAP: Duration = Duration::from_secs(5);
-/// When this many lines wait although Redis answers, it is too slow for us.
+/// When more lines wait than this, and after a batch more than before it, Redis is too slow for us although it answers.
 const BEHIND_LINES: usize = 4096;
+/// So many lines may wait for the first attempt to connect.
+const FIRST_LINES: usize = 1024;
 /// How long a fallback under way may still take once Redis is back.
 const FALLBACK_GRACE: Duration = Duration::from_secs(1);
 /// Pause after a fallback that took nothing.
@@ -46,6 +48,9 @@ pub(crate) const BEAT_EVERY: Duration = Duration::from_secs(5);
 pub(crate) const BEAT_LIFE: Duration = Duration::from_secs(15);
 
 /// Where lines go while Redis cannot have them: to the master by the channel. What it could not take it gives back.
+///
+/// Shape: as JSON in an array the lines are at most 64 bytes shorter than [`sc_net::channel::MESSAGE_BYTES`].
+/// Cancel: may happen when Redis is back; the lines go there then, and the reader drops what it has already.
 pub type Fallback = Rc<dyn Fn(Vec<Line>) -> LocalBoxFuture<'static, Result<(), Vec<Line>>>>;
 
 /// What a worker says of itself in its heartbeat.
@@ -216,6 +221,7 @@ impl Task {
     /// Ships to Redis until something goes wrong.
     async fn with(&mut self, link: &mut Link) -> LinkError {
         let ring = self.shipping.ring.clone();
+        let mut waiting = ring.len();
         // Workers come back together when Redis does; their beats need not stay together.
         let mut beat_at = Instant::now() + self.backoff.up_to(BEAT_EVERY);
         loop {
@@ -228,9 +234,10 @@ impl Task {
                 () = gathered(&ring) => self.batch(link).await,
                 () = link.closed() => Err(LinkError::Closed),
             };
+            let before = std::mem::replace(&mut waiting, ring.len());
             match step {
                 Err(error) => return error,
-                Ok(()) if ring.len() > BEHIND_LINES => return LinkError::Behind(ring.len()),
+                Ok(()) if waiting > BEHIND_LINES.max(before) => return LinkError::Behind(waiting),
                 // Only what was done proves that it can be done: a full Redis still greets.
                 Ok(()) => self.backoff.reset(),
             }
@@ -238,7 +245,11 @@ impl Task {
     }
 
     async fn batch(&self, link: &mut Link) -> Result<(), LinkError> {
-        let lines = self.take(BATCH_BYTES);
+        let lines = self.take(BATCH_BYTES, Line::cost);
+        if lines.is_empty() {
+            self.put_down();
+            return Ok(());
+        }
         let mut commands = redis::Pipeline::with_capacity(lines.len());
         for line in &lines {
             let trim = ("MAXLEN", "~", STREAM_LINES, "*");
@@ -263,8 +274,15 @@ impl Task {
         let mut falling: Option<Falling> = None;
         let mut fall_at = Instant::now();
         loop {
-            // The first attempt is about to succeed as a rule, and is short if not: lines can wait for it.
-            let may_fall = falling.is_none() && *self.shared.state.borrow() != BusState::Starting;
+            // The first attempt is about to succeed as a rule, and is short if not: some lines can wait for it.
+            let is_first = *self.shared.state.borrow() == BusState::Starting;
+            let lines_to_fall = async {
+                sleep_until(fall_at).await;
+                if is_first {
+                    ring.filled_to(FIRST_LINES).await;
+                }
+                gathered(&ring).await;
+            };
             tokio::select! {
                 biased;
                 attempt = &mut connecting => match attempt {
@@ -283,8 +301,12 @@ impl Task {
                     let lines = falling.take().map_or(0, |falling| falling.lines.len());
                     fall_at = self.fell(lines, result);
                 }
-                () = async { sleep_until(fall_at).await; gathered(&ring).await }, if may_fall => {
-                    let lines = self.take(FALLBACK_BYTES);
+                () = lines_to_fall, if falling.is_none() => {
+                    let lines = self.take(FALLBACK_BYTES, Line::message_bytes);
+                    if lines.is_empty() {
+                        self.put_down();
+                        continue;
+                    }
                     falling = Some(Falling { under_way: (self.shipping.fallback)(lines.clone()), lines });
                 }
             }
@@ -339,8 +361,8 @@ impl Task {
         Instant::now() + pause
     }
 
-    fn take(&self, bytes: usize) -> Vec<Line> {
-        let lines = self.shipping.ring.take(BATCH_LINES, bytes);
+    fn take(&self, bytes: usize, measure: fn(&Line) -> usize) -> Vec<Line> {
+        let lines = self.shipping.ring.take(BATCH_LINES, bytes, measure);
         self.shared.under_way.set(lines.len());
         lines
     }

@@ -31,6 +31,10 @@ fn ring() -> (Ring, Rc<Seen>) {
     (Ring::new("w", seen.clone()), seen)
 }
 
+fn take(ring: &Ring, lines: usize) -> Vec<Line> {
+    ring.take(lines, 1 << 20, Line::cost)
+}
+
 fn numbers(lines: &[Line]) -> Vec<u64> {
     lines.iter().map(|line| line.sequence).collect()
 }
@@ -41,8 +45,8 @@ fn lines_come_out_in_order_and_in_batches() {
     for number in 1..=5 {
         ring.push("M1", format!("{number}"));
     }
-    assert_eq!(numbers(&ring.take(2, 1 << 20)), [1, 2]);
-    let rest = ring.take(100, 1 << 20);
+    assert_eq!(numbers(&take(&ring, 2)), [1, 2]);
+    let rest = take(&ring, 100);
     assert_eq!(numbers(&rest), [3, 4, 5]);
     assert_eq!(
         (rest[0].worker.as_str(), rest[0].code.as_str(), rest[0].json.as_str()),
@@ -53,13 +57,13 @@ fn lines_come_out_in_order_and_in_batches() {
 }
 
 #[test]
-fn a_batch_ends_before_it_is_too_long_but_is_never_empty() {
+fn a_batch_ends_before_it_is_too_long() {
     let (ring, _) = ring();
     for _ in 0..3 {
         ring.push("M1", "x".repeat(1000));
     }
-    assert_eq!(ring.take(100, 10).len(), 1);
-    assert_eq!(ring.take(100, 2500).len(), 2);
+    assert_eq!(ring.take(100, 2500, Line::cost).len(), 2);
+    assert_eq!(ring.take(100, 2500, Line::cost).len(), 1);
 }
 
 #[test]
@@ -70,7 +74,7 @@ fn a_full_ring_drops_the_oldest_and_counts_them() {
         ring.push("M1", "{}");
     }
     assert_eq!((ring.len(), ring.dropped(), seen.dropped.get()), (RING_LINES, 100, 100));
-    assert_eq!(numbers(&ring.take(1, 1 << 20)), [101]);
+    assert_eq!(numbers(&take(&ring, 1)), [101]);
 }
 
 #[test]
@@ -94,8 +98,20 @@ fn a_line_that_no_message_could_hold_is_dropped_alone() {
     ring.push("M1", "{}");
     ring.push("M1", "x".repeat(LINE_BYTES));
     ring.push("M1", "{}");
-    assert_eq!(numbers(&ring.take(9, 1 << 20)), [1, 3]);
+    assert_eq!(numbers(&take(&ring, 9)), [1, 3]);
     assert_eq!(seen.dropped.get(), 1);
+}
+
+#[test]
+fn a_line_that_a_batch_cannot_hold_is_dropped_when_its_turn_comes() {
+    let (ring, seen) = ring();
+    ring.push("M1", "x".repeat(5000));
+    ring.push("M1", "{}");
+    ring.push("M1", "x".repeat(5000));
+    ring.push("M1", "{}");
+    assert_eq!(numbers(&ring.take(9, 2500, Line::cost)), [2, 4]);
+    assert_eq!((seen.dropped.get(), ring.dropped(), ring.len()), (2, 2, 0));
+    assert_eq!(ring.inner.held.borrow().bytes, 0);
 }
 
 #[test]
@@ -104,10 +120,10 @@ fn lines_that_nobody_took_go_back_to_their_place() {
     for _ in 0..4 {
         ring.push("M1", "{}");
     }
-    let taken = ring.take(2, 1 << 20);
+    let taken = take(&ring, 2);
     ring.push("M1", "{}");
     ring.put_back(taken);
-    assert_eq!(numbers(&ring.take(9, 1 << 20)), [1, 2, 3, 4, 5]);
+    assert_eq!(numbers(&take(&ring, 9)), [1, 2, 3, 4, 5]);
     assert_eq!(seen.dropped.get(), 0);
 }
 
@@ -117,13 +133,13 @@ fn what_is_put_back_into_a_full_ring_goes_first() {
     for _ in 0..10 {
         ring.push("M1", "{}");
     }
-    let taken = ring.take(10, 1 << 20);
+    let taken = take(&ring, 10);
     for _ in 0..RING_LINES - 4 {
         ring.push("M1", "{}");
     }
     ring.put_back(taken);
     assert_eq!((ring.len(), seen.dropped.get()), (RING_LINES, 6));
-    assert_eq!(numbers(&ring.take(2, 1 << 20)), [7, 8]);
+    assert_eq!(numbers(&take(&ring, 2)), [7, 8]);
 }
 
 #[test]
@@ -166,7 +182,7 @@ proptest! {
         for (step, size) in steps {
             match step {
                 0 => (0..size).for_each(|_| ring.push("M1", "x".repeat(size % 700))),
-                1 => held.extend(ring.take(size, size * 50)),
+                1 => held.extend(ring.take(size, size * 50, Line::cost)),
                 2 => {
                     held.sort_by_key(|line: &Line| line.sequence);
                     ring.put_back(std::mem::take(&mut held));
