@@ -4,6 +4,7 @@ mod applications;
 mod apps;
 mod browser;
 mod browser_apps;
+mod check_as;
 mod cli;
 mod clients;
 mod config;
