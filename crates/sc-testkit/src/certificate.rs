@@ -55,6 +55,7 @@ impl TestCa {
         params.distinguished_name.push(DnType::CommonName, "server under test");
         params.not_after = not_after.into();
         let leaf = params.signed_by(&key, &self.issuer).expect("the CA signs");
+        fs::create_dir_all(folder).expect("a folder can be made");
         let files = CertificateFiles {
             chain: folder.join("cert.pem"),
             key: folder.join("privkey.pem"),

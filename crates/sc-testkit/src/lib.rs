@@ -28,7 +28,7 @@ pub use client::curl::{Curl, CurlAnswer};
 pub use client::http1::{Http1, Request, Response};
 pub use client::http2::{Http2, Http2Response, Tunnel};
 pub use client::socks::{http_connect, socks4a, socks5, socks5_with_password, udp_associate};
-pub use client::tls::{TlsStream, tls_over};
+pub use client::tls::{TlsClient, TlsStream, is_resumed, tls_over};
 pub use client::websocket;
 pub use descriptors::allow_descriptors;
 pub use egress::Destination;

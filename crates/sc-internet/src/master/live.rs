@@ -45,6 +45,9 @@ const STUCK_AFTER: Duration = Duration::from_secs(3);
 /// How often it is asked whether the machine is overloaded, and the service manager told how it stands.
 const SURVEY: Duration = Duration::from_secs(5);
 
+/// How long exchanges may still take when somebody asks a second time to stop.
+const HURRIED_TIME: Duration = Duration::from_secs(3);
+
 /// How often it is said that the certificate ends soon.
 const REMINDER: Duration = Duration::from_secs(24 * 3600);
 
@@ -83,7 +86,7 @@ pub(super) struct Lives {
     stuck: BTreeSet<Worker>,
     recycles: HashMap<u64, oneshot::Sender<Outcome>>,
     tickets: u64,
-    stops: u32,
+    pub(super) stops: u32,
     pub(super) is_ready: bool,
     has_stopped: bool,
     /// Why the very first workers cannot serve.
@@ -383,23 +386,23 @@ impl Master {
         }
     }
 
+    /// Stops: new connections are refused, idle ones and tunnels end now, exchanges may finish within the stop time. Asked a
+    /// second time, they may finish within seconds; a third time, they are cut.
     fn stop(&mut self) {
         self.lives.stops += 1;
-        match self.lives.stops {
+        let within = match self.lives.stops {
             1 => {
                 self.manager(Service::stopping);
                 let connections = self.open_connections();
                 self.log.event(&Event::Stopping { connections });
                 self.happened(supervisor::Event::Stop);
+                return self.happened(supervisor::Event::Hurry);
             }
-            2 => self.happened(supervisor::Event::Hurry),
-            // Whoever asks a third time does not want to wait.
-            _ => {
-                let workers: Vec<_> = self.lives.processes.keys().copied().collect();
-                for worker in workers {
-                    self.tell(worker, &ToWorker::Drain { within: Duration::ZERO });
-                }
-            }
+            2 => HURRIED_TIME,
+            _ => Duration::ZERO,
+        };
+        for worker in self.lives.processes.keys() {
+            self.tell(*worker, &ToWorker::Drain { within });
         }
     }
 

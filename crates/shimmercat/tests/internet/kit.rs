@@ -46,9 +46,7 @@ impl Shop {
     pub(crate) fn with_settings(settings: &[&str], domains: &[&str]) -> Shop {
         let project = TempProject::with_yaml(&yaml(settings, domains));
         let authority = TestCa::new();
-        let folder = project.path_of("tls");
-        fs::create_dir(&folder).expect("a folder can be made");
-        let certificate = authority.write(&folder, &["*.shop.example", "shop.example"]);
+        let certificate = authority.write(&project.path_of("tls"), &["*.shop.example", "shop.example"]);
         Shop {
             project,
             authority,
