@@ -20,6 +20,9 @@ use serde::{Deserialize, Serialize};
 
 use stored::{Kind, StoredName};
 
+/// What the title of a worker's process begins with.
+pub const WORKER: &str = "shimmercat: worker";
+
 /// What is spoken on a socket.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -185,7 +188,8 @@ impl Sockets {
     /// Opens every wanted address for `lanes` lanes, taking over what was `inherited` where that fits.
     ///
     /// Shape: `orphans` says that workers of a former master may still serve, so addresses are shared with processes of this
-    /// user. Sockets that were kept for more lanes than there are now go to the lanes there are.
+    /// user that call themselves [`WORKER`]. Sockets that were kept for more lanes than there are now go to the lanes there
+    /// are.
     /// Errors: [`SocketsError`]; all that was opened is closed again.
     pub fn open(
         wanted: &[Wanted],
@@ -296,7 +300,15 @@ impl Opening {
             self.sockets._locks.push(lanes::hold(wanted)?);
         }
         let (mut addr, missing) = self.kept_of_lanes(role, Kind::Tcp, wanted, wanted, 1);
-        let joins = self.orphans || missing.len() < self.sockets.lanes;
+        let has_kept = missing.len() < self.sockets.lanes;
+        let joins = has_kept || (self.orphans && wanted.port() != 0);
+        if joins && !has_kept {
+            // Of those that share only workers are welcome: another program would get a part of the connections.
+            if let Some(holder) = lanes::stranger(wanted, WORKER) {
+                let (place, holder) = (Place::Tcp(wanted), Some(holder));
+                return Err(BindError::InUse { place, holder }.into());
+            }
+        }
         for (lane, socket) in missing.iter().zip(lanes::bind(addr, missing.len(), joins)?) {
             addr = lanes::local(&socket).unwrap_or(addr);
             self.assign(StoredName::new(role, *lane, Kind::Tcp, &Address::Tcp(wanted)), socket);
@@ -313,7 +325,8 @@ impl Opening {
     /// Opens two UDP sockets for each lane. When that cannot be, it is noted only: HTTPS needs none of them.
     fn udp(&mut self, role: Role, wanted: SocketAddr, addr: SocketAddr) {
         let (_, missing) = self.kept_of_lanes(role, Kind::Udp, wanted, addr, 2);
-        let joins = self.orphans || missing.len() < 2 * self.sockets.lanes;
+        // Workers have none of these yet, so those of former ones cannot be in the way.
+        let joins = missing.len() < 2 * self.sockets.lanes;
         match lanes::bind_udp(addr, missing.len().div_ceil(2), joins) {
             Ok(pairs) => {
                 for (lane, socket) in missing.into_iter().zip(pairs.into_iter().flatten()) {
@@ -497,3 +510,6 @@ fn listens(socket: &OwnedFd) -> bool {
     sockopt::socket_type(socket).is_ok_and(|kind| kind == SocketType::STREAM)
         && sockopt::socket_acceptconn(socket).unwrap_or(false)
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,6 +34,8 @@ pub const VARIABLES: [&str; 7] = [
 
 /// The number of the first descriptor that is passed in (`SD_LISTEN_FDS_START`).
 const FIRST_FD: i32 = 3;
+/// More than any number of lanes and addresses needs; the usual limit of a service is 524,288.
+const MOST_FDS: i32 = 65_536;
 /// How long a service manager that reads nothing may keep us.
 const SEND_TIME: Duration = Duration::from_secs(1);
 
@@ -220,7 +222,8 @@ fn passed(count: u64, names: Option<OsString>) -> Result<Vec<(i32, String)>, Ser
     let wrong = |name, value: String| ServiceError::Variable { name, value };
     let last = i32::try_from(count)
         .ok()
-        .and_then(|count| FIRST_FD.checked_add(count))
+        .filter(|count| *count <= MOST_FDS)
+        .map(|count| FIRST_FD + count)
         .ok_or_else(|| wrong("LISTEN_FDS", count.to_string()))?;
     let names = names.map(|names| names.to_string_lossy().into_owned());
     let listed: Vec<&str> = match &names {
@@ -236,3 +239,6 @@ fn passed(count: u64, names: Option<OsString>) -> Result<Vec<(i32, String)>, Ser
         .map(|(at, number)| (number, name_at(at)))
         .collect())
 }
+
+#[cfg(test)]
+mod tests;

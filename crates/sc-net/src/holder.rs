@@ -28,12 +28,24 @@ impl fmt::Display for Holder {
 
 /// Finds who listens at a TCP address, or at a wildcard address with the same port.
 pub fn of_tcp(addr: SocketAddr) -> Option<Holder> {
-    of_tables(["/proc/net/tcp", "/proc/net/tcp6"], "0A", addr)
+    holders(&listening_tcp(addr)).next()
+}
+
+/// As [`of_tcp`], but passes over processes whose title, their first argument, begins with `family`.
+pub(crate) fn of_tcp_but(addr: SocketAddr, family: &str) -> Option<Holder> {
+    let is_family = |holder: &Holder| {
+        std::fs::read(format!("/proc/{}/cmdline", holder.pid)).is_ok_and(|line| line.starts_with(family.as_bytes()))
+    };
+    holders(&listening_tcp(addr)).find(|holder| !is_family(holder))
 }
 
 /// Finds who has a UDP address, or a wildcard address with the same port.
 pub fn of_udp(addr: SocketAddr) -> Option<Holder> {
-    of_tables(["/proc/net/udp", "/proc/net/udp6"], "07", addr)
+    holders(&in_tables(["/proc/net/udp", "/proc/net/udp6"], "07", addr)).next()
+}
+
+fn listening_tcp(addr: SocketAddr) -> Vec<u64> {
+    in_tables(["/proc/net/tcp", "/proc/net/tcp6"], "0A", addr)
 }
 
 /// Names a process.
@@ -57,15 +69,14 @@ pub(crate) fn user_of(pid: u32) -> Option<u32> {
         .map(|folder| folder.uid())
 }
 
-fn of_tables(tables: [&str; 2], state: &str, addr: SocketAddr) -> Option<Holder> {
-    let inodes: Vec<u64> = tables
+fn in_tables(tables: [&str; 2], state: &str, addr: SocketAddr) -> Vec<u64> {
+    tables
         .iter()
         .filter_map(|table| std::fs::read_to_string(table).ok())
         .flat_map(|table| table.lines().filter_map(|line| socket(line, state)).collect::<Vec<_>>())
         .filter(|(local, _)| collides(*local, addr))
         .map(|(_, inode)| inode)
-        .collect();
-    of_inodes(&inodes)
+        .collect()
 }
 
 /// Finds who listens at a unix socket's path.
@@ -86,7 +97,7 @@ pub fn of_unix(path: &Path) -> Option<Holder> {
                 .ok()
         })
         .collect();
-    of_inodes(&inodes)
+    holders(&inodes).next()
 }
 
 /// Local address and inode of a socket's line, when it is in `state`.
@@ -128,12 +139,10 @@ fn collides(held: SocketAddr, wanted: SocketAddr) -> bool {
     held.port() == wanted.port() && (ours == theirs || ours.is_unspecified() || theirs.is_unspecified())
 }
 
-fn of_inodes(inodes: &[u64]) -> Option<Holder> {
-    if inodes.is_empty() {
-        return None;
-    }
+/// The processes that have one of these sockets open, by their number.
+fn holders(inodes: &[u64]) -> impl Iterator<Item = Holder> {
     let names: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
-    let holds = |pid: u32| {
+    let holds = move |pid: &u32| {
         std::fs::read_dir(format!("/proc/{pid}/fd")).is_ok_and(|fds| {
             fds.flatten().any(|fd| {
                 std::fs::read_link(fd.path())
@@ -141,14 +150,19 @@ fn of_inodes(inodes: &[u64]) -> Option<Holder> {
             })
         })
     };
-    let mut pids: Vec<u32> = std::fs::read_dir("/proc")
-        .ok()?
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect();
+    let mut pids: Vec<u32> = match inodes {
+        [] => Vec::new(),
+        _ => std::fs::read_dir("/proc")
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .collect(),
+    };
     pids.sort_unstable();
-    let pid = pids.into_iter().find(|pid| holds(*pid))?;
-    named(Pid::from_raw(i32::try_from(pid).ok()?)?)
+    pids.into_iter()
+        .filter(holds)
+        .filter_map(|pid| named(Pid::from_raw(i32::try_from(pid).ok()?)?))
 }
 
 #[cfg(test)]

@@ -97,6 +97,13 @@ pub fn bind(addr: SocketAddr, lanes: usize, joins: bool) -> Result<Vec<OwnedFd>,
     group(addr, lanes, joins, Type::STREAM).map_err(|fault| explain(&Place::Tcp(addr), fault))
 }
 
+/// Finds a process that listens at a TCP address and is not of a `family`, whose first argument begins so.
+///
+/// Shape: `None` also when the system does not let us see who listens.
+pub fn stranger(addr: SocketAddr, family: &str) -> Option<Holder> {
+    holder::of_tcp_but(addr, family)
+}
+
 /// Makes two UDP sockets for each lane of an address: for one generation of its workers and the next.
 ///
 /// Shape: as [`bind`]; the group's order is that of the pairs.

@@ -12,11 +12,20 @@ const PACKAGES: &[(&str, &str)] = &[
     ("dig", "bind9-dnsutils"),
     ("firefox", "firefox-esr"),
     ("h2load", "nghttp2-client"),
+    ("ip", "iproute2"),
     ("nc", "netcat-openbsd"),
     ("nghttp", "nghttp2-client"),
     ("node", "nodejs"),
+    ("nsenter", "util-linux"),
     ("redis-cli", "redis-tools"),
+    ("script", "bsdutils"),
+    ("setcap", "libcap2-bin"),
+    ("setpriv", "util-linux"),
     ("ssh", "openssh-client"),
+    ("systemd-analyze", "systemd"),
+    ("systemd-socket-activate", "systemd"),
+    ("unshare", "util-linux"),
+    ("systemd-socket-activate", "systemd"),
 ];
 
 /// The path of a program on `PATH`.

@@ -15,6 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
 use crate::messages::{ToMaster, ToWorker};
+use crate::sockets;
 use crate::supervisor::{Moment, Worker};
 use crate::systemd;
 use crate::worker::{CELLS, HEARTBEAT};
@@ -62,7 +63,7 @@ impl Process {
         let (counters, cells) = Counters::create(CELLS)?;
         let mut command = Command::new(OURSELVES);
         command
-            .arg0(format!("shimmercat: worker {} of lane {lane}", worker.0))
+            .arg0(format!("{} {} of lane {lane}", sockets::WORKER, worker.0))
             .arg("worker")
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
