@@ -11,6 +11,7 @@ use sc_site::pages::{Form, faults};
 use sc_site::{Audience, Notes};
 
 use crate::contained::contained;
+use crate::event_stream;
 use crate::record::{Around, Entry, RecordGuard};
 use crate::server::Shared;
 use crate::under_way::UnderWay;
@@ -24,9 +25,12 @@ pub(crate) struct Exchanges {
 impl Service for Exchanges {
     async fn answer(&self, exchange: Exchange) -> Answer {
         let notes = Rc::new(Notes::default());
-        let begun = begin(&self.shared, &self.around, &exchange, &notes);
+        let mut begun = begin(&self.shared, &self.around, &exchange, &notes);
         let answering = AssertUnwindSafe(self.by_site(exchange, notes.clone())).catch_unwind();
-        let answer = contained(&self.shared, answering.await);
+        let mut answer = contained(&self.shared, answering.await);
+        if event_stream::end_with(|| self.shared.drain(self.around.connection), &mut answer) {
+            begun.becomes_tunnel();
+        }
         under_way(begun, answer)
     }
 }

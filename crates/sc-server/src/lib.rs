@@ -8,6 +8,7 @@ mod connection;
 mod contained;
 pub mod control;
 pub mod event;
+mod event_stream;
 mod exchanges;
 mod http_proxy;
 pub mod journal;

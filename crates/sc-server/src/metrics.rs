@@ -147,7 +147,7 @@ metrics! {
     "exchange_duration_seconds", "Time from a request head to the end of its exchange, tunnels left out.", SumMicros {
         DurationSum[]
     }
-    "tunnels_opened", "Tunnels that were opened: websockets, other upgrades, relayed connections.", Counter { TunnelsOpened[] }
+    "tunnels_opened", "Tunnels that were opened: websockets, other upgrades, event streams, relayed connections.", Counter { TunnelsOpened[] }
     "tunnels_closed", "Tunnels that have ended.", Counter { TunnelsClosed[] }
     "forced_closes", "Exchanges and tunnels that were cut because a draining server had no time left.", Counter { ForcedCloses[] }
     "panics", "Faults of this program that ended an exchange or a task.", Counter { Panics[] }

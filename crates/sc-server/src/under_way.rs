@@ -17,7 +17,7 @@ pub struct Open {
     pub connections: u64,
     /// Exchanges that have not become tunnels.
     pub exchanges: u64,
-    /// Tunnels: websockets, other upgrades, relayed connections and UDP associations.
+    /// Tunnels: websockets, other upgrades, event streams, relayed connections and UDP associations.
     pub tunnels: u64,
 }
 
@@ -119,7 +119,7 @@ impl UnderWay {
         }
     }
 
-    /// The protocol is switched: it is a tunnel from here on.
+    /// The protocol is switched, or its answer has no end: it is a tunnel from here on.
     pub(crate) fn becomes_tunnel(&mut self) {
         if self.tunnel.is_none() {
             down(&self.shared.counts.exchanges);

@@ -129,6 +129,28 @@ fn in_a_hurry_websockets_are_told_that_the_server_goes() {
     });
 }
 
+#[test]
+fn event_streams_end_between_two_events() {
+    run(async {
+        let rig = Rig::start(patient()).await;
+        let mut stream = rig.connect(HTTP11_ONLY).await;
+        stream.write_all(&get("/events")).await.unwrap();
+        let head = until(&mut stream, "data: 2\r\n").await;
+        assert!(head.contains("transfer-encoding: chunked"), "{head}");
+        assert_eq!(rig.open(), (1, 0, 1));
+        rig.server.hurry();
+        let gone = rig.app.came.notified();
+        rig.app.go.notify_waiters();
+        // The event under way goes on to its end, and the body ends as a whole one does.
+        assert_eq!(to_end(&mut stream).await, "2\r\n\n\n\r\n0\r\n\r\n");
+        gone.await;
+        drop(stream);
+        assert_eq!(rig.server.drained(Duration::from_secs(20)).await, 0);
+        assert_eq!(rig.book.records.borrow()[0].end, End::Complete);
+        assert_eq!(rig.numbers.get(Metric::TunnelsClosed), 1);
+    });
+}
+
 fn ask(path: &str) -> Outgoing {
     Outgoing {
         method: Method::GET,

@@ -283,10 +283,26 @@ impl App {
                 "waited"
             }
             "/ws" => return self.websocket(stream).await,
+            "/events" => return self.events(stream).await,
             _ => "hello",
         };
         let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         let _ = stream.write_all(answer.as_bytes()).await;
+    }
+
+    /// An event and a half, and the rest and another half each time that it is let go.
+    async fn events(&self, mut stream: TcpStream) {
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\ndata: 2";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let gone = stream.readable();
+        tokio::select! {
+            () = self.go.notified() => {}
+            _ = gone => return,
+        }
+        let _ = stream.write_all(b"\n\ndata: 3").await;
+        // Until nobody listens.
+        let _ = stream.readable().await;
+        self.came.notify_waiters();
     }
 
     /// Answers each frame with `hi`, and a Close with a Close.
