@@ -230,11 +230,12 @@ impl Task {
                 Ok(status) => Err(DownError::Ended { status, said: said.last_words() }),
                 Err(error) => Err(DownError::Watch(error)),
             },
-            error = self.watch(pid) => Err(match error {
-                DownError::Silent { .. } => DownError::Silent { said: said.last_words() },
-                other => other,
-            }),
+            error = self.watch(pid, &said) => Err(error),
         };
+        if matches!(result, Err(DownError::Stuck(_))) {
+            // It would not hear that it should end.
+            let _ = child.start_kill();
+        }
         end(&mut child).await;
         result
     }
@@ -266,7 +267,7 @@ impl Task {
     }
 
     /// Asks again and again whether it lives, until it does not.
-    async fn watch(&self, pid: u32) -> DownError {
+    async fn watch(&self, pid: u32, said: &Said) -> DownError {
         let target = Target::own(&self.socket);
         let first = async {
             while ask(&target, &mut None).await.is_err() {
@@ -274,8 +275,12 @@ impl Task {
             }
         };
         if timeout(START_TIME, first).await.is_err() {
-            return DownError::Silent { said: String::new() };
+            return DownError::Silent {
+                said: said.last_words(),
+            };
         }
+        // What it said at its start is not why it ends later.
+        said.forget();
         self.say(Health::Up { pid });
         let mut link = None;
         let mut failures = 0;
@@ -355,6 +360,11 @@ struct Said {
 }
 
 impl Said {
+    fn forget(&self) {
+        self.usual.borrow_mut().clear();
+        self.alarming.borrow_mut().clear();
+    }
+
     /// The last line of errors, else of anything, as the end of a sentence.
     fn last_words(&self) -> String {
         let last = [&self.alarming, &self.usual].into_iter().find_map(|said| {

@@ -200,6 +200,38 @@ fn what_is_changed_is_looked_at_with_the_next_sign_of_life() {
     });
 }
 
+/// The list of `docs/redis.md`.
+const RIGHTS: &str = "+xadd +xread +xrevrange +hset +expire +zadd +zremrangebyscore +zrevrange +set +getrange +time";
+
+#[test]
+fn a_user_with_the_documented_rights_can_do_everything() {
+    run(async {
+        let bench = Bench::new();
+        let (_outside, place) = Outside::on_socket(&bench.socket(), &[]).await;
+        let mut words = vec!["ACL", "SETUSER", "sc", "reset", "on", ">hunter2", "~sc:test:*"];
+        words.extend(RIGHTS.split(' '));
+        ask::<String>(&place, &words).await;
+        ask::<redis::Value>(&place, &["SET", "sc:test:tickets", "cert a 5"]).await;
+        let url = format!("unix://{}?user=sc&pass=hunter2", bench.socket().display());
+        let place = Place::Url(sc_config::Secret::new(url));
+        let (_, told) = play(&bench, &place, 1, Some(Root::new("cert", "a", 7)));
+        until("the roles are played", || {
+            told.borrow().contains(&Told::Root(Offered::Older))
+        })
+        .await;
+        let ear = bench.ear(&place, &instance());
+        ear.is_up().await;
+        let worker = bench.worker(&place, &instance(), 1, ear.fallback());
+        ear.reader.expect(worker.ring.worker());
+        worker.is_up().await;
+        worker.work(500).await;
+        assert_eq!(ear.reckon(&worker).await, 0);
+        assert_eq!(worker.shipper.shipped().stream, 500);
+        let page = include_str!("../../../../../docs/redis.md");
+        assert!(page.replace('\n', " ").contains(RIGHTS), "the page has the same list");
+    });
+}
+
 #[test]
 fn without_redis_it_is_said_once_and_nothing_waits() {
     run(async {
