@@ -41,7 +41,6 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("systemd-analyze", "systemd"),
     ("systemd-socket-activate", "systemd"),
     ("unshare", "util-linux"),
-    ("systemd-socket-activate", "systemd"),
     ("wrk", "wrk"),
 ];
 

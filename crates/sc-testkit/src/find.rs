@@ -25,7 +25,6 @@ const PACKAGES: &[(&str, &str)] = &[
     ("systemd-analyze", "systemd"),
     ("systemd-socket-activate", "systemd"),
     ("unshare", "util-linux"),
-    ("systemd-socket-activate", "systemd"),
 ];
 
 /// The path of a program on `PATH`.
