@@ -168,8 +168,8 @@ pub(crate) struct Internet {
         help_heading = "Network"
     )]
     pub(crate) socks_5: Option<String>,
-    /// With the little network: lets names that are not configured through to
-    /// the Internet, all of them or only those listed
+    /// With the little network: lets other names through to the Internet, all
+    /// of them or only those listed
     #[arg(short = 'w', value_name = "HOST,…", num_args = 0..=1, value_delimiter = ',', help_heading = "Network")]
     pub(crate) forward: Option<Vec<String>>,
     /// Certificate chain, PEM [default: cert.pem in the scratch folder]
@@ -211,7 +211,8 @@ pub(crate) enum LogFormat {
 pub(crate) struct Check {
     #[command(flatten)]
     pub(crate) place: Place,
-    /// Says too what this mode would refuse or do otherwise; ends with 4 then
+    /// Also tells what this mode would refuse or do differently, and ends with
+    /// 4 if there is something
     #[arg(long = "as", value_name = "MODE", value_enum)]
     pub(crate) mode: Option<Mode>,
 }

@@ -38,10 +38,13 @@ fn help_of_every_command() {
     for command in [
         "",
         "devlove",
+        "internet",
         "check",
         "init",
         "status",
         "reload",
+        "recycle",
+        "logs",
         "schema",
         "completions",
         "man",
@@ -77,7 +80,13 @@ fn a_mistyped_command_line_is_exit_code_2() {
         vec!["devlove", "-5", "*:2006"],
         vec!["devlove", "--log-codes", "al"],
         vec!["devlove", "--listen", "socket-name://https"],
-        vec!["internet"],
+        vec!["internet", "-t", "nowhere"],
+        vec!["internet", "--cert", "cert.pem"],
+        vec!["internet", "--workers", "0"],
+        vec!["internet", "--redis", "https://x"],
+        vec!["internet", "--sim-latency", "1s"],
+        vec!["check", "--as", "production"],
+        vec!["recycle", "--lane", "first"],
         vec![],
     ] {
         let output = shimmercat(&args);
