@@ -12,10 +12,18 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use crate::timer::Alarm;
 
+/// An HTTP/2 client that has opened no stream for so long is told to open no more. Source: a page's requests follow each
+/// other within it; a client in the middle of them would have to repeat those that cross our GOAWAY, and not all can.
+pub(crate) const QUIET: Duration = Duration::from_secs(1);
+
+/// The same in a hurry.
+pub(crate) const QUIET_IN_A_HURRY: Duration = Duration::from_millis(100);
+
 /// The end of one connection.
 ///
 /// Shape: nothing happens before `begin` is cancelled. From then on every response over HTTP/1.1 says
-/// `Connection: close`; idle connections, HTTP/2 connections and tunnels are left alone until their delay has passed.
+/// `Connection: close`; idle connections, HTTP/2 connections and tunnels are left alone until their delay has passed, and
+/// HTTP/2 clients that open stream after stream until they pause, or until the last call.
 /// Once `hurry` is cancelled too, no delay is waited for; exchanges under way still finish.
 /// Units: the delays count from the moment in which `begin` was noticed, which is at once.
 #[derive(Clone, Debug)]
@@ -26,8 +34,10 @@ pub struct Drain {
     pub hurry: CancellationToken,
     /// HTTP/1.1: how long an idle connection is still kept for a next request; its own idle time may be shorter.
     pub idle_after: Duration,
-    /// HTTP/2: how long until the first GOAWAY.
+    /// HTTP/2: how long until the first GOAWAY at the soonest.
     pub goaway_after: Duration,
+    /// HTTP/2: cancelled when clients that are still busy must be told too; `goaway_after` later they are.
+    pub last_call: CancellationToken,
     /// How long a tunnel may go on.
     pub tunnel_after: Duration,
 }
@@ -37,9 +47,10 @@ impl Drain {
     pub fn at_once(token: CancellationToken) -> Self {
         Drain {
             begin: token.clone(),
-            hurry: token,
+            hurry: token.clone(),
             idle_after: Duration::ZERO,
             goaway_after: Duration::ZERO,
+            last_call: token,
             tunnel_after: Duration::ZERO,
         }
     }
@@ -59,10 +70,10 @@ impl Drain {
     }
 }
 
-/// One of the delays of a [`Drain`], from its beginning on.
+/// One of the delays of a [`Drain`], from the cancellation of a token on.
 pub(crate) struct Delay<'p, 'a> {
     drain: &'a Drain,
-    /// `begin`, then `hurry`: only one of them is waited for at a time.
+    /// What it begins with, then `hurry`: only one of them is waited for at a time.
     token: Pin<&'p mut WaitForCancellationFuture<'a>>,
     has_begun: bool,
     after: Duration,
@@ -70,7 +81,7 @@ pub(crate) struct Delay<'p, 'a> {
 }
 
 impl<'p, 'a> Delay<'p, 'a> {
-    /// A delay of `after`; `token` is the drain's `begin`.
+    /// A delay of `after`; `token` is the drain's `begin` or `last_call`.
     pub(crate) fn new(drain: &'a Drain, token: Pin<&'p mut WaitForCancellationFuture<'a>>, after: Duration) -> Self {
         Delay {
             drain,
@@ -81,7 +92,7 @@ impl<'p, 'a> Delay<'p, 'a> {
         }
     }
 
-    /// Whether the drain has begun and the delay passed; otherwise `cx` is woken when it has.
+    /// Whether the token is cancelled and the delay passed; otherwise `cx` is woken when it has.
     pub(crate) fn poll_is_over(&mut self, cx: &mut Context<'_>) -> bool {
         if !self.has_begun {
             if self.token.as_mut().poll(cx).is_pending() {

@@ -20,6 +20,11 @@ impl Alarm {
         self.due = Instant::now().checked_add(after);
     }
 
+    /// Goes off at this moment, whatever was set before.
+    pub(crate) fn set_at(&mut self, due: Instant) {
+        self.due = Some(due);
+    }
+
     /// Goes off this long from now, unless it is set already.
     pub(crate) fn set_once(&mut self, after: Duration) {
         if self.due.is_none() {

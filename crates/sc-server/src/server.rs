@@ -56,7 +56,8 @@ impl Kind {
 pub struct DrainPolicy {
     /// HTTP/1.1: idle connections end in the second half of this; requests until then are answered.
     pub idle_spread: Duration,
-    /// HTTP/2: the first GOAWAY is sent within this.
+    /// HTTP/2: the first GOAWAY is sent within this, or as soon afterwards as the client opens no streams just then. When
+    /// a third of the time to drain has passed, busy clients get it within as long again.
     pub goaway_spread: Duration,
     /// How long tunnels may go on.
     pub tunnel_time: Duration,
@@ -74,6 +75,9 @@ impl Default for DrainPolicy {
         }
     }
 }
+
+/// Which part of the time to drain clients have that open one stream after the other.
+const PATIENCE_WITH_BUSY: u32 = 3;
 
 /// What holds for every connection.
 pub struct Policy {
@@ -141,6 +145,7 @@ pub(crate) struct Shared {
     pub(crate) shaper: Option<Shaper>,
     begin: CancellationToken,
     hurry: CancellationToken,
+    last_call: CancellationToken,
     serial: Cell<u64>,
 }
 
@@ -188,6 +193,7 @@ impl Shared {
             hurry: self.hurry.clone(),
             idle_after: idle_spread / 2 + within(idle_spread / 2, "idle"),
             goaway_after: within(goaway_spread, "goaway"),
+            last_call: self.last_call.clone(),
             tunnel_after: tunnel_time.saturating_add(within(tunnel_spread, "tunnel")),
         }
     }
@@ -231,6 +237,7 @@ impl Server {
             shaper,
             begin: CancellationToken::new(),
             hurry: CancellationToken::new(),
+            last_call: CancellationToken::new(),
             serial: Cell::new(0),
         }))
     }
@@ -315,13 +322,19 @@ impl Server {
         self.0.hurry.cancel();
     }
 
-    /// Waits until nothing is left, and at the end of the time cuts what is. Returns how many exchanges and tunnels had to
-    /// be cut; idle connections do not count.
+    /// Waits until nothing is left, and at the end of the time cuts what is. When a third of the time has passed, HTTP/2
+    /// clients that never paused are told to open no more streams. Returns how many exchanges and tunnels had to be cut;
+    /// idle connections do not count.
     ///
     /// Cancel: nothing is cut then.
     pub async fn drained(&self, within: Duration) -> u64 {
         let tasks = &self.0.tasks;
-        if tokio::time::timeout(within, tasks.wait()).await.is_ok() {
+        let patience = within / PATIENCE_WITH_BUSY;
+        if tokio::time::timeout(patience, tasks.wait()).await.is_ok() {
+            return 0;
+        }
+        self.0.last_call.cancel();
+        if tokio::time::timeout(within - patience, tasks.wait()).await.is_ok() {
             return 0;
         }
         let Open { exchanges, tunnels, .. } = self.open();

@@ -32,10 +32,11 @@ use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
 use self::cork::{Cork, Corked};
 use self::frames::Frames;
-use crate::drain::Delay;
+use crate::drain::{Delay, QUIET, QUIET_IN_A_HURRY};
 use crate::timer::Alarm;
 use crate::{Drain, Fault, Kind, Limits, Service, Side};
 
@@ -54,9 +55,9 @@ const LINGER_BYTES: usize = 1 << 20;
 
 /// Serves one connection until it ends; the fault, if any, is for the log.
 ///
-/// Shape: `io` is fresh, before the client's preface. When `drain` has begun and its delay has passed, the client is told in two
-/// steps (GOAWAY for no stream in particular, then, once it has surely read that, GOAWAY for those that came until then), and
-/// the connection ends with its last exchange.
+/// Shape: `io` is fresh, before the client's preface. When `drain` has begun, its delay has passed and the client opens no
+/// streams just then, it is told in two steps (GOAWAY for no stream in particular, then, once it has surely read that, GOAWAY
+/// for those that came until then), and the connection ends with its last exchange. Streams that stay open hinder nothing.
 /// Cancel: the connection breaks off, and the exchanges on it count as cancelled.
 pub async fn serve<IO, S>(io: IO, service: Rc<S>, limits: &Limits, drain: Drain) -> Option<Fault>
 where
@@ -84,11 +85,17 @@ where
         block: Alarm::default(),
         stall: Alarm::default(),
         stalled_at: 0,
+        opened: None,
+        pause: Alarm::default(),
         is_ending: false,
     };
-    let begun = pin!(drain.begin.cancelled());
-    let mut drained = Delay::new(&drain, begun, drain.goaway_after);
-    let fault = poll_fn(|cx| driver.poll(&exchange, &mut drained, cx)).await;
+    let (begun, called) = (pin!(drain.begin.cancelled()), pin!(drain.last_call.cancelled()));
+    let mut end = Ending {
+        drain: &drain,
+        begun: Delay::new(&drain, begun, drain.goaway_after),
+        called: Delay::new(&drain, called, drain.goaway_after),
+    };
+    let fault = poll_fn(|cx| driver.poll(&exchange, &mut end, cx)).await;
     drop(driver);
     linger(&corked).await;
     fault
@@ -134,6 +141,15 @@ where
     .await
 }
 
+/// What ends a connection from outside.
+struct Ending<'p, 'a> {
+    drain: &'a Drain,
+    /// Since the drain began.
+    begun: Delay<'p, 'a>,
+    /// Since the last call.
+    called: Delay<'p, 'a>,
+}
+
 /// A connection that is being served; `F` is the future of one exchange.
 struct Driver<IO, F> {
     connection: Connection<Cork<IO>, Bytes>,
@@ -146,6 +162,10 @@ struct Driver<IO, F> {
     /// A write that makes no progress.
     stall: Alarm,
     stalled_at: u64,
+    /// When the client last opened a stream.
+    opened: Option<Instant>,
+    /// Until the client has opened none for a while.
+    pause: Alarm,
     /// GOAWAY was sent because of idleness or drain.
     is_ending: bool,
 }
@@ -159,10 +179,10 @@ where
     fn poll(
         &mut self,
         exchange: &impl Fn(http::Request<RecvStream>, SendResponse<Bytes>) -> F,
-        drained: &mut Delay<'_, '_>,
+        end: &mut Ending<'_, '_>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Fault>> {
-        if !self.is_ending && drained.poll_is_over(cx) {
+        if !self.is_ending && self.poll_is_drained(end, cx) {
             self.is_ending = true;
             self.connection.graceful_shutdown();
         }
@@ -184,6 +204,18 @@ where
         self.drain(cx)
     }
 
+    /// Whether it is time for GOAWAY: the client pauses, or was waited for long enough.
+    fn poll_is_drained(&mut self, end: &mut Ending<'_, '_>, cx: &mut Context<'_>) -> bool {
+        if !end.begun.poll_is_over(cx) {
+            return false;
+        }
+        let Some(opened) = self.opened else { return true };
+        let is_hurried = end.drain.hurry.is_cancelled();
+        self.pause
+            .set_at(opened + if is_hurried { QUIET_IN_A_HURRY } else { QUIET });
+        self.pause.poll_is_due(cx) || end.called.poll_is_over(cx)
+    }
+
     /// Moves the engine on and takes new streams; whether there were any.
     fn accept(
         &mut self,
@@ -195,6 +227,7 @@ where
             match self.connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     self.streams.push(exchange(request, respond));
+                    self.opened = Some(Instant::now());
                     has_new = true;
                 }
                 Poll::Ready(Some(Err(error))) => return Err(ended(error)),

@@ -30,6 +30,7 @@ fn drain() -> Drain {
         hurry: CancellationToken::new(),
         idle_after: Duration::from_secs(10),
         goaway_after: Duration::from_secs(20),
+        last_call: CancellationToken::new(),
         tunnel_after: Duration::from_secs(30),
     }
 }
@@ -200,6 +201,68 @@ fn http2_is_told_in_two_steps_and_streams_between_are_answered() {
             assert_eq!(next_frame(&mut near).await, None);
             drop(near);
             assert!(served.await.unwrap().is_none());
+        });
+    }
+}
+
+#[test]
+fn an_http2_client_that_opens_stream_after_stream_is_told_when_it_pauses_or_at_the_last_call() {
+    // The client opens a stream every 600 ms until then; the last call is at 40 s, if there is one.
+    for (pauses_at, has_last_call, hurries, told_at) in [
+        (30, false, false, 30),
+        (300, true, false, 60),
+        (30, false, true, 0),
+        (0, false, false, 20),
+    ] {
+        run(async move {
+            let drain = drain();
+            let (mut near, far) = duplex(1 << 16);
+            let serving = drain.clone();
+            let app = Rc::new(App::default());
+            spawn_local(async move { sc_http::h2::serve(far, app, &Limits::default(), serving).await });
+            let hello = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, &[])];
+            near.write_all(&hello.concat()).await.unwrap();
+            let start = Instant::now();
+            drain.begin.cancel();
+            if hurries {
+                drain.hurry.cancel();
+            }
+            // A long download hinders nothing.
+            let slow = [
+                0x82, 0x87, 0x04, 11, b'/', b's', b'l', b'o', b'w', b'?', b'9', b'0', b'0', b'0', b'0',
+            ];
+            let slow = [&slow[..], &[0x01, 1, b'a']].concat();
+            near.write_all(&frame(1, 5, 1, &slow)).await.unwrap();
+            let (told, mut stream) = (Cell::new(None), 3);
+            let (mut reading, mut writing) = tokio::io::split(near);
+            let told_of_goaway = async {
+                let mut bytes = Vec::new();
+                let mut space = [0; 4000];
+                while !bytes
+                    .windows(17)
+                    .any(|seen| seen[3] == 7 && seen[9..13] == [0x7f, 0xff, 0xff, 0xff])
+                {
+                    let read = reading.read(&mut space).await.unwrap();
+                    assert!(read > 0, "it ends with its last exchange");
+                    bytes.extend_from_slice(&space[..read]);
+                }
+                told.set(Some(since(start)));
+            };
+            let opens = async {
+                while told.get().is_none() {
+                    if since(start) < pauses_at {
+                        let get = [0x82, 0x87, 0x84, 0x01, 1, b'a'];
+                        writing.write_all(&frame(1, 5, stream, &get)).await.unwrap();
+                        stream += 2;
+                    }
+                    sleep(Duration::from_millis(600)).await;
+                    if has_last_call && since(start) >= 40 {
+                        drain.last_call.cancel();
+                    }
+                }
+            };
+            tokio::join!(told_of_goaway, opens);
+            assert_eq!(told.get(), Some(told_at), "{pauses_at} {has_last_call} {hurries}");
         });
     }
 }
