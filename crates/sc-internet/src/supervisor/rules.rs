@@ -71,8 +71,10 @@ impl Rules {
             backoff_cap: seconds(30),
             healthy: seconds(60),
             storm_window: seconds(60),
-            // A draining worker keeps about ten megabytes; a service of few lanes can afford more than one of them.
-            most_draining: lanes.max(4),
+            // One that drains has about ten megabytes of its own, less than the buffers of the long downloads that keep it.
+            // Lives of 15 minutes and drains as long make one or two per lane; only a person who renews again and again
+            // gets more.
+            most_draining: lanes.saturating_mul(4).max(16),
             postponed_after: seconds(4 * 60 * 60),
             recycle_within: seconds(10 * 60),
         }
