@@ -35,6 +35,7 @@ pub struct Supervisor {
     /// Which part of the spread each lane's first life gets.
     first_slots: Vec<u32>,
     spawned: u64,
+    wake: Option<Moment>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -71,6 +72,7 @@ impl Supervisor {
             phase: Phase::Running,
             first_slots,
             spawned: 0,
+            wake: Some(Moment::ZERO),
         }
     }
 
@@ -79,35 +81,46 @@ impl Supervisor {
     /// Shape: a `now` before the last one counts as the last one.
     pub fn on(&mut self, event: Event, now: Moment) -> Vec<Action> {
         self.now = self.now.max(now);
+        let is_awaited = self.wake.is_some_and(|at| at <= self.now);
         self.learn(event);
-        self.pass_deadlines();
+        if is_awaited {
+            self.pass_deadlines();
+        }
         if self.phase == Phase::Running {
             self.supply_lanes();
             self.supply_standbys();
             self.grant_wishes();
+        }
+        if self.phase == Phase::Running && is_awaited {
             self.end_lives();
         }
         self.limit_draining();
         self.notice_the_end();
+        self.wake = self.next_wake();
         mem::take(&mut self.actions)
     }
 
     /// When the policy wants its next [`Event::Tick`]; `None` when only other events can change anything.
     pub fn wake_at(&self) -> Option<Moment> {
-        if self.spawned == 0 && self.phase == Phase::Running {
-            return Some(self.now);
-        }
-        let of_lanes = self.lanes.iter().filter_map(|lane| self.wake_for(lane));
-        let of_wishes = self.wishes.iter().map(|wish| wish.until);
-        of_lanes.chain(of_wishes).min()
+        self.wake
     }
 
-    fn wake_for(&self, lane: &Lane) -> Option<Moment> {
-        let living = lane.members.iter().filter(|member| !member.over);
-        let deadlines = living.filter_map(|member| member.deadline);
-        let may_die = self.phase == Phase::Running && lane.change.is_none();
-        let look = lane.serving().filter(|_| may_die).map(|at| lane.members[at].look);
-        deadlines.chain(look).chain(lane.spawn_at).min()
+    /// The next time at which something may be due. Before it, no deadline has passed and no life is over.
+    fn next_wake(&self) -> Option<Moment> {
+        let mut next = Moment::MAX;
+        for lane in &self.lanes {
+            for member in lane.members.iter().filter(|member| !member.over) {
+                next = next.min(member.deadline.unwrap_or(next));
+                if lane.change.is_none() && member.state == State::Active && !member.stuck {
+                    next = next.min(member.look);
+                }
+            }
+            next = next.min(lane.spawn_at.unwrap_or(next));
+        }
+        for wish in &self.wishes {
+            next = next.min(wish.until);
+        }
+        (next < Moment::MAX).then_some(next)
     }
 
     fn learn(&mut self, event: Event) {
@@ -400,10 +413,14 @@ impl Supervisor {
 
     /// The lane of a worker, and its place there.
     pub(super) fn find(&self, worker: Worker) -> Option<(usize, usize)> {
-        self.lanes.iter().enumerate().find_map(|(number, lane)| {
-            let at = lane.members.iter().position(|member| member.worker == worker)?;
-            Some((number, at))
-        })
+        for (number, lane) in self.lanes.iter().enumerate() {
+            for (at, member) in lane.members.iter().enumerate() {
+                if member.worker == worker {
+                    return Some((number, at));
+                }
+            }
+        }
+        None
     }
 
     /// A worker whose word counts.

@@ -6,6 +6,8 @@ use super::super::{Action, Cause, Event, Hindrance, LEAST_LIFE, Note, Rules, Sta
 use super::stage::{Stage, bare, notes, renewed, seconds, spawned};
 
 const MINUTE: u64 = 60;
+/// No lane was renewed.
+const NOBODY: [usize; 0] = [];
 
 /// A service whose lives all last exactly as long as they must, so that all lanes are due at once.
 fn in_step(lanes: usize) -> Rules {
@@ -24,7 +26,7 @@ fn no_setting_makes_a_life_shorter_than_fifteen_minutes() {
     };
     let mut stage = Stage::running(rules);
     assert_eq!(stage.lane(0).next_death, Some(LEAST_LIFE));
-    assert_eq!(renewed(&stage.play_on(seconds(14 * MINUTE - 1))), []);
+    assert_eq!(renewed(&stage.play_on(seconds(14 * MINUTE - 1))), NOBODY);
     assert_eq!(renewed(&stage.play_on(seconds(1))), [0]);
 }
 
@@ -149,7 +151,7 @@ fn waits_for(begin: Event, hindrance: Hindrance, end: Event) {
     let mut stage = Stage::running(Rules::new(2));
     stage.play(begin);
     assert_eq!(stage.policy.hindrance(), Some(hindrance));
-    assert_eq!(renewed(&stage.play_on(seconds(120 * MINUTE))), []);
+    assert_eq!(renewed(&stage.play_on(seconds(120 * MINUTE))), NOBODY);
     stage.play(end);
     let mut changed = renewed(&stage.play_on(seconds(60)));
     changed.sort_unstable();
@@ -175,8 +177,8 @@ fn no_planned_change_begins_while_a_lane_backs_off() {
     );
     assert_eq!(stage.policy.hindrance(), Some(Hindrance::BackingOff { lane: 0 }));
     let wait = stage.lane(0).backing_off_until.expect("backs off") - stage.now;
-    assert_eq!(renewed(&stage.play_on(wait - Duration::from_millis(1))), []);
-    assert_ne!(renewed(&stage.play_on(seconds(60 * MINUTE))), []);
+    assert_eq!(renewed(&stage.play_on(wait - Duration::from_millis(1))), NOBODY);
+    assert_ne!(renewed(&stage.play_on(seconds(60 * MINUTE))), NOBODY);
 }
 
 #[test]
