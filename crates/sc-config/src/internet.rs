@@ -132,11 +132,10 @@ fn files_of(domain: &Domain) -> Option<(&Domain, &Path)> {
     }
 }
 
-/// Hidden names are not served.
+/// Hidden names are not served; the one that RFC 8615 sets aside is.
 fn is_hidden(below: &Path) -> bool {
-    below
-        .components()
-        .any(|part| part.as_os_str().as_encoded_bytes().starts_with(b"."))
+    let is_hidden = |name: &[u8]| name.starts_with(b".") && name != b".well-known";
+    below.iter().any(|name| is_hidden(name.as_encoded_bytes()))
 }
 
 /// Source: RFC 6761 §6.2-6.4 for the reserved ends; a name without a dot has no place in the public DNS.

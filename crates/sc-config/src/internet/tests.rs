@@ -208,7 +208,7 @@ fn what_will_be_different_is_told() {
 fn files_of_the_instance_are_not_handed_out() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    for name in ["site", "site/keys", "site/.scratch", "elsewhere"] {
+    for name in ["site", "site/keys", "site/.scratch", "site/.well-known", "elsewhere"] {
         std::fs::create_dir(at(name)).unwrap();
     }
     for name in [
@@ -235,6 +235,7 @@ fn files_of_the_instance_are_not_handed_out() {
     assert_eq!(told("site", "site/keys/k.pem"), [key, file]);
     assert_eq!(told("link", "link/keys/k.pem"), [key, file]);
     assert_eq!(told("site", "site/.scratch/privkey.pem"), [file]);
+    assert_eq!(told("site", "site/.well-known/privkey.pem"), [key, file]);
     assert_eq!(told("elsewhere", "site/keys/k.pem"), [""; 0]);
     assert_eq!(told("elsewhere", "elsewhere/missing.pem"), [key]);
 }
