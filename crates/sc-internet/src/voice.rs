@@ -1,13 +1,11 @@
 //! What a run tells the person or the service that started it. The binary decides how it looks; this room only says what.
 
-use serde_json::{Map, Value};
-
 /// Takes what is to be told. Must not block, and must not need a thread of its own.
 pub trait Voice {
     /// The server is ready: this is what it serves and how to go on.
     fn ready(&self, block: &[String]);
-    /// A log line, of the master or of a worker: `time`, `code`, `event`, `severity`, then its own fields.
-    fn line(&self, line: &Map<String, Value>);
+    /// A log line, of the master or of a worker, as one JSON object: `time`, `code`, `event`, `severity`, then its own fields.
+    fn line(&self, json: &str);
     /// Writes what could not be written before; asked again and again.
     fn go_on(&self);
     /// The last words.

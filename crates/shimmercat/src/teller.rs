@@ -3,6 +3,7 @@
 //! The master has one thread, so nothing here may wait: a stream is written to only when it says that it has room, and then
 //! at most what a pipe takes at once. What must wait is kept in a bounded queue; what had to be dropped is counted and said.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -51,11 +52,11 @@ impl Teller {
     }
 
     /// A log line as it is told; `json` is one JSON object.
-    pub(crate) fn told(&self, json: &str) -> String {
-        match serde_json::from_str::<Map<String, Value>>(json) {
-            Ok(map) if !self.is_json => self.pretty(&map),
-            _ => json.to_owned(),
+    pub(crate) fn told<'a>(&self, json: &'a str) -> Cow<'a, str> {
+        if self.is_json {
+            return json.into();
         }
+        serde_json::from_str::<Map<String, Value>>(json).map_or(json.into(), |map| self.pretty(&map).into())
     }
 
     /// Writes what waits, within reason: the last thing that a run does.
@@ -123,13 +124,8 @@ impl Voice for Teller {
         say(block);
     }
 
-    fn line(&self, line: &Map<String, Value>) {
-        let text = if self.is_json {
-            Value::Object(line.clone()).to_string()
-        } else {
-            self.pretty(line)
-        };
-        self.put(&text);
+    fn line(&self, json: &str) {
+        self.put(&self.told(json));
         self.write(Duration::ZERO);
     }
 

@@ -25,10 +25,10 @@ use super::error::RunError;
 use super::log::Log;
 use super::process::{Given, News, Process};
 use super::reload::Reloads;
-use super::run::{Signal, Start, system};
+use super::run::{LAST_LINES, Signal, Start, system};
 use super::tickets::SharedTickets;
 use super::{notes, words};
-use crate::bus::{Own, Reader, Roles, Snapshot};
+use crate::bus::{Own, Reader, Roles, Shipper, Snapshot};
 use crate::messages::{Document, ToMaster, ToWorker};
 use crate::metrics::Totals;
 use crate::sockets::Sockets;
@@ -119,6 +119,7 @@ pub(super) struct Master {
     /// How often the own Redis came up.
     pub(super) redis_starts: Rc<Cell<u64>>,
     pub(super) reader: Reader,
+    pub(super) shipper: Shipper,
     pub(super) roles: Option<Roles>,
     pub(super) shared_tickets: Rc<SharedTickets>,
     /// Rung when another machine's ticket keys were adopted.
@@ -176,6 +177,7 @@ impl Master {
                 None => break,
             }
         }
+        self.shipper.flush(LAST_LINES).await;
         if let Some(own) = &self.own {
             own.stop().await;
         }

@@ -7,10 +7,9 @@ use std::time::SystemTime;
 
 use sc_server::log_codes::LogCodes;
 use sc_server::{Event, journal};
-use serde_json::{Map, Value};
 use tokio::sync::broadcast;
 
-use crate::bus::Line;
+use crate::bus::{Line, Ring};
 use crate::voice::Voice;
 
 /// Lines that are kept for `shimmercat logs`.
@@ -25,6 +24,7 @@ const FOLLOWED_LINES: usize = 4_096;
 /// The log of the whole instance.
 pub(super) struct Log {
     voice: Rc<dyn Voice>,
+    ring: Ring,
     codes: RefCell<LogCodes>,
     clock: fn() -> SystemTime,
     kept: RefCell<Kept>,
@@ -39,9 +39,11 @@ struct Kept {
 }
 
 impl Log {
-    pub(super) fn new(voice: Rc<dyn Voice>, codes: LogCodes, clock: fn() -> SystemTime) -> Self {
+    /// An empty log; `ring` is what takes the master's own lines to the bus.
+    pub(super) fn new(voice: Rc<dyn Voice>, ring: Ring, codes: LogCodes, clock: fn() -> SystemTime) -> Self {
         Log {
             voice,
+            ring,
             codes: RefCell::new(codes),
             clock,
             kept: RefCell::default(),
@@ -55,22 +57,20 @@ impl Log {
         *self.codes.borrow_mut() = codes;
     }
 
-    /// An event of the master's own.
+    /// An event of the master's own: told here, and handed to the bus for other agents.
     pub(super) fn event(&self, event: &Event) {
-        if self.codes.borrow().contains(event.code()) {
-            let line = journal::event_map(event, (self.clock)());
-            self.put(&line, Value::Object(line.clone()).to_string());
+        let code = event.code();
+        if self.codes.borrow().contains(code) {
+            let json = journal::event_line(event, (self.clock)());
+            self.ring.push(code.label(), json.clone());
+            self.put(json);
         }
     }
 
-    /// A line that a worker wrote.
+    /// A line that came by the bus or by a channel. The master's own have been told already.
     pub(super) fn line(&self, line: Line) {
-        match serde_json::from_str::<Map<String, Value>>(&line.json) {
-            Ok(map) => self.put(&map, line.json),
-            Err(error) => self.event(&Event::Internal {
-                place: "log",
-                fault: error.to_string(),
-            }),
+        if line.worker != self.ring.worker() {
+            self.put(line.json);
         }
     }
 
@@ -95,8 +95,8 @@ impl Log {
         self.followers.subscribe()
     }
 
-    fn put(&self, map: &Map<String, Value>, json: String) {
-        self.voice.line(map);
+    fn put(&self, json: String) {
+        self.voice.line(&json);
         let json: Rc<str> = json.into();
         self.kept.borrow_mut().push(json.clone());
         // Nobody has to follow.

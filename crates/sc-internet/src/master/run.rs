@@ -7,7 +7,7 @@ use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use sc_config::{Address, Diagnostic, Found, Instance, Places, Redis, Settings};
 use sc_net::folder_watch::Watch;
@@ -26,7 +26,10 @@ use super::live::Master;
 use super::log::Log;
 use super::tickets::SharedTickets;
 use super::{load, words};
-use crate::bus::{self, Own, Owning, Playing, Reader, Reading, Roles, Snapshot, Target, find_server};
+use crate::bus::{
+    self, Beat, NoTally, Own, Owning, Playing, Reader, Reading, Ring, Roles, Shipper, Shipping, Snapshot, Target,
+    find_server,
+};
 use crate::messages::Document;
 use crate::sockets::{Role, Sockets, Wanted};
 use crate::supervisor::{Rules, Supervisor};
@@ -72,6 +75,12 @@ pub enum Signal {
 /// News that may wait for the master; a worker that has more to say waits.
 const NEWS: usize = 1024;
 
+/// The number under which the master writes to the log; workers' numbers begin at 1.
+const OURS: u64 = 0;
+
+/// How long the last lines of the master may take to the bus.
+pub(super) const LAST_LINES: Duration = Duration::from_secs(1);
+
 /// Questions of the control socket that may wait.
 const ASKS: usize = 64;
 
@@ -88,7 +97,14 @@ pub async fn run(start: Start, next_signal: impl AsyncFnMut() -> Signal) -> Resu
     load::try_sites(&settings).map_err(RunError::Site)?;
     let certificate = certificate::read(&settings, &start.places)?;
 
-    let log = Rc::new(Log::new(start.voice.clone(), start.log_codes.clone(), start.clock));
+    let instance = bus_instance(&start, &settings);
+    let ring = Ring::new(instance.worker(OURS), Rc::new(NoTally));
+    let log = Rc::new(Log::new(
+        start.voice.clone(),
+        ring.clone(),
+        start.log_codes.clone(),
+        start.clock,
+    ));
     let mut service = Service::from_environment(|name| start.environment.get(OsStr::new(name)).cloned())?;
     let lanes = lanes(&settings);
     let wanted = wanted(&settings);
@@ -115,7 +131,6 @@ pub async fn run(start: Start, next_signal: impl AsyncFnMut() -> Signal) -> Resu
     }));
     let (news, heard) = mpsc::channel(NEWS);
     let (asks, asked) = mpsc::channel(ASKS);
-    let instance = bus_instance(&start, &settings);
     let redis_starts = Rc::new(Cell::new(0));
     let (place, own) = bus(&start, &settings, (&log, &redis_starts), &tasks);
     let document = Document {
@@ -131,6 +146,7 @@ pub async fn run(start: Start, next_signal: impl AsyncFnMut() -> Signal) -> Resu
         settings,
     };
     let reader = reader(&start, &document, &log, &tasks);
+    let shipper = shipper(&start, &document, ring, (&reader, &tasks));
     let now = (start.clock)();
     let root = Root::random(now).map_err(|error| system("get random bytes", std::io::Error::other(error)))?;
     let tickets = Rc::new(Tickets::new(root, instance.name().as_bytes(), now));
@@ -159,6 +175,7 @@ pub async fn run(start: Start, next_signal: impl AsyncFnMut() -> Signal) -> Resu
         own,
         redis_starts,
         reader,
+        shipper,
         roles,
         shared_tickets,
         adopted,
@@ -294,6 +311,34 @@ fn reader(start: &Start, document: &Document, log: &Rc<Log>, tasks: &Tasks) -> R
             instance: document.instance.clone(),
             is_own,
             told: Rc::new(move |heard| super::notes::bus(&told, &shown, is_own, heard)),
+            seed: start.seed,
+        },
+    )
+}
+
+/// Takes the master's own lines to the bus. What that cannot have was told all the same.
+fn shipper(start: &Start, document: &Document, ring: Ring, (reader, tasks): (&Reader, &Tasks)) -> Shipper {
+    let reader = reader.clone();
+    let beat = || Beat {
+        lane: 0,
+        generation: 0,
+        pid: std::process::id(),
+        state: "master",
+        connections: 0,
+        exchanges: 0,
+    };
+    Shipper::start(
+        &tasks.spawner(),
+        Shipping {
+            target: Target::of(&document.bus).ok().flatten(),
+            instance: document.instance.clone(),
+            ring,
+            fallback: Rc::new(move |lines| {
+                reader.fallback(lines);
+                Box::pin(std::future::ready(Ok(())))
+            }),
+            beat: Rc::new(beat),
+            told: Rc::new(|_| {}),
             seed: start.seed,
         },
     )
