@@ -331,7 +331,10 @@ mod easy_net_with_socks5 {
         let proxy = address(&instance["socks"]);
         let reply = socks5(proxy, "localhost", elsewhere.address().port()).reply;
         assert_eq!(reply, 0, "{}", program.stdout());
-        assert_eq!(elsewhere.connections(), 1);
+        sc_testkit::eventually("the connection arrives", PATIENCE, || match elsewhere.connections() {
+            1 => Ok(()),
+            other => Err(other),
+        });
     }
 
     #[test]
