@@ -185,7 +185,7 @@ impl AsFd for Bound {
 }
 
 impl Sockets {
-    /// Opens every wanted address for `lanes` lanes, taking over what was `inherited` where that fits.
+    /// Opens every wanted address for `lanes` lanes, taking over what was `inherited` where that fits. Needs a tokio runtime.
     ///
     /// Shape: `orphans` says that workers of a former master may still serve, so addresses are shared with processes of this
     /// user that call themselves [`WORKER`]. Sockets that were kept for more lanes than there are now go to the lanes there

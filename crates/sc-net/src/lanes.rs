@@ -15,8 +15,9 @@ use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind as bind_to, connect, listen, socket_with, sockopt,
 };
-use rustix::process::geteuid;
+use rustix::process::{Pid, geteuid};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::UnixStream;
 
 use crate::holder::{self, Holder};
 use crate::listen::{self, BACKLOG, BindError, OwnPath, Place, explain};
@@ -27,7 +28,7 @@ pub struct AddressLock {
     _socket: Option<OwnedFd>,
 }
 
-/// Takes the lock of an address, so that two instances cannot share a group by accident.
+/// Takes the lock of an address, so that two instances cannot share a group by accident. Needs a tokio runtime.
 ///
 /// Shape: it is a name in the network namespace, no file, so nothing is left behind. The kernel lets no two users share a
 /// group, so a name that another user took stops nobody.
@@ -63,21 +64,32 @@ enum Owner {
 }
 
 fn owner_of(address: &SocketAddrUnix, name: &str) -> Owner {
-    let asked = unix_socket().and_then(|socket| {
-        connect(&socket, address)?;
-        sockopt::socket_peercred(&socket)
+    let asked = unix_socket().and_then(|socket| connect(&socket, address).map(|()| socket));
+    let asked = asked.map_err(io::Error::from).and_then(|socket| {
+        // Not rustix, whose process ids cannot be 0: that is what a process outside of our namespace has here.
+        UnixStream::from_std(socket.into())?.peer_cred()
     });
     let from_proc = || holder::of_unix(Path::new(&format!("@{name}")));
     match asked {
-        Ok(credentials) if credentials.uid != geteuid() => Owner::Other,
-        Ok(credentials) => Owner::Us(holder::named(credentials.pid).or_else(from_proc)),
+        Ok(credentials) if credentials.uid() != geteuid().as_raw() => Owner::Other,
+        Ok(credentials) => {
+            let pid = credentials.pid().and_then(Pid::from_raw);
+            Owner::Us(pid.and_then(holder::named).or_else(from_proc))
+        }
         // Nobody listens, or too many have asked. Other users' processes are not seen in `/proc`.
-        Err(Errno::CONNREFUSED | Errno::AGAIN) => match from_proc() {
-            Some(holder) if holder::user_of(holder.pid).is_some_and(|user| user == geteuid().as_raw()) => {
-                Owner::Us(Some(holder))
+        Err(fault)
+            if matches!(
+                fault.kind(),
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::WouldBlock
+            ) =>
+        {
+            match from_proc() {
+                Some(holder) if holder::user_of(holder.pid).is_some_and(|user| user == geteuid().as_raw()) => {
+                    Owner::Us(Some(holder))
+                }
+                _ => Owner::Other,
             }
-            _ => Owner::Other,
-        },
+        }
         Err(_) => Owner::Us(from_proc()),
     }
 }

@@ -339,8 +339,8 @@ fn what_nobody_asked_for_is_noted() {
     assert!(TcpStream::connect(addr).is_err());
 }
 
-#[test]
-fn two_instances_cannot_have_one_address() {
+#[tokio::test]
+async fn two_instances_cannot_have_one_address() {
     let first = open(&https("127.0.0.1:0"), 2, Vec::new());
     let addr = first.inet(Role::Https)[0].to_string();
     for orphans in [false, true] {

@@ -208,8 +208,8 @@ fn looking_whether_an_address_is_free_takes_no_connections() {
     drop(client);
 }
 
-#[test]
-fn an_address_lock_names_its_holder() {
+#[tokio::test]
+async fn an_address_lock_names_its_holder() {
     let (addr, _socket) = foreign(any(), Type::STREAM, false);
     let lock = lanes::hold(addr).unwrap();
     // More than fit into its queue.
@@ -260,6 +260,24 @@ async fn a_name_that_another_user_took_stops_nobody() {
         .unwrap();
     assert_eq!(soon("the lock", roles::says(&mut child)).await, "held");
     lanes::hold(addr).unwrap();
+}
+
+/// Only root can make a process that does not see us, as a container that shares our network would have.
+#[tokio::test]
+async fn a_holder_outside_of_the_namespace_is_a_holder_too() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (addr, _socket) = foreign(any(), Type::STREAM, false);
+    let _lock = lanes::hold(addr).unwrap();
+    let mut child = roles::alone("asks")
+        .env("ADDRESS", addr.to_string())
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    let said = soon("an answer", roles::says(&mut child)).await;
+    assert_eq!(said, format!("{addr} is taken"));
+    assert!(soon("its end", child.wait()).await.unwrap().success());
 }
 
 fn open_to_all() -> std::fs::Permissions {

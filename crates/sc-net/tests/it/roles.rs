@@ -24,7 +24,19 @@ pub(crate) fn command(role: &str) -> Command {
 
 /// The same with a copy of this program.
 pub(crate) fn command_of(program: &Path, role: &str) -> Command {
-    let mut command = Command::new(program);
+    playing(Command::new(program), role)
+}
+
+/// The same among processes of its own, which sees no others. Only root can do that.
+pub(crate) fn alone(role: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command
+        .args(["--pid", "--fork", "--kill-child", "--mount-proc"])
+        .arg(std::env::current_exe().unwrap());
+    playing(command, role)
+}
+
+fn playing(mut command: Command, role: &str) -> Command {
     command
         .args(["--exact", "roles::plays_its_role", "--nocapture"])
         .env_clear()
@@ -60,6 +72,7 @@ async fn plays_its_role() {
         Ok("starved") => starved().await,
         Ok("counts") => counts().await,
         Ok("holds") => holds(),
+        Ok("asks") => asks(),
         Ok("parent") => parent().await,
         Ok("inherited stdin") => say(Channel::from_stdin().unwrap_err()),
         Ok(other) => panic!("no role {other}"),
@@ -118,6 +131,12 @@ fn holds() {
     let _lock = lanes::hold(addr).unwrap();
     say("held");
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+}
+
+/// Asks for the lock of an address that somebody else holds.
+fn asks() {
+    let addr = std::env::var("ADDRESS").unwrap().parse().unwrap();
+    say(lanes::hold(addr).unwrap_err());
 }
 
 /// Starts a child that must not outlive it, and waits to be killed.
