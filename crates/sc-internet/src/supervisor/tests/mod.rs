@@ -3,6 +3,7 @@
 mod faults;
 mod hand_over;
 mod renewal;
+mod simulation;
 mod stage;
 mod stopping;
 mod wishes;
