@@ -190,8 +190,8 @@ impl World {
             ..
         } = self.weather;
         let luck = self.luck();
-        if self.is_poisoned && luck % 4 != 0 || luck < die_early {
-            self.plan(delay, exited(worker, luck % 10 == 1));
+        if self.is_poisoned && !luck.is_multiple_of(4) || luck < die_early {
+            self.plan(delay, exited(worker, luck.is_multiple_of(10)));
         } else if luck < die_early + refuse {
             self.plan(delay, Event::Failed(worker));
         } else if luck >= die_early + refuse + silent {
@@ -210,7 +210,7 @@ impl World {
         let luck = self.luck();
         if luck < self.weather.crash {
             let after = self.random.within(life);
-            self.plan(after, exited(worker, luck % 10 == 0));
+            self.plan(after, exited(worker, luck.is_multiple_of(10)));
         }
         if self.luck() < self.weather.stick {
             let after = self.random.within(life);
