@@ -136,3 +136,6 @@ fn readable_key(key_file: &Path) -> Option<Diagnostic> {
             .hint(format!("chmod o-r {}", key_file.display()))
     })
 }
+
+#[cfg(test)]
+mod tests;
