@@ -119,6 +119,12 @@ impl Ring {
         self.len() == 0
     }
 
+    /// How much of the room is taken, in percent.
+    pub(crate) fn fullness(&self) -> usize {
+        let held = self.inner.held.borrow();
+        (held.lines.len() * 100 / RING_LINES).max(held.bytes * 100 / RING_BYTES)
+    }
+
     /// Number of the last line that was made; 0 before the first.
     pub fn last_sequence(&self) -> u64 {
         self.inner.held.borrow().last

@@ -156,11 +156,12 @@ impl Task {
 
     async fn play(&mut self, link: &mut Link, is_told: &mut bool) -> LinkError {
         let mut is_new = true;
-        self.shared.is_root_due.set(true);
-        for beats in (0..u32::MAX).cycle() {
-            if beats % BEATS_PER_ROOT == 0 {
+        let mut beats = 0;
+        loop {
+            if beats == 0 {
                 self.shared.is_root_due.set(true);
             }
+            beats = (beats + 1) % BEATS_PER_ROOT;
             if let Err(error) = self.beat(link).await {
                 return error;
             }
@@ -171,10 +172,9 @@ impl Task {
             }
             tokio::select! {
                 () = sleep(BEAT_EVERY) => {}
-                () = link.closed() => break,
+                () = link.closed() => return LinkError::Closed,
             }
         }
-        LinkError::Closed
     }
 
     async fn beat(&mut self, link: &mut Link) -> Result<(), LinkError> {

@@ -34,8 +34,9 @@ pub(crate) const STREAM_LINES: usize = 100_000;
 /// Waits between attempts to connect: up to the first, doubling to the second.
 const RETRY_BASE: Duration = Duration::from_millis(100);
 const RETRY_CAP: Duration = Duration::from_secs(5);
-/// When more lines wait than this, and after a batch more than before it, Redis is too slow for us although it answers.
-const BEHIND_LINES: usize = 4096;
+/// When the ring is fuller than this, in percent, and after a batch fuller than before it, Redis is too slow for us although
+/// it answers.
+const BEHIND_PERCENT: usize = 50;
 /// So many lines may wait for the first attempt to connect.
 const FIRST_LINES: usize = 1024;
 /// How long a fallback under way may still take once Redis is back.
@@ -221,7 +222,7 @@ impl Task {
     /// Ships to Redis until something goes wrong.
     async fn with(&mut self, link: &mut Link) -> LinkError {
         let ring = self.shipping.ring.clone();
-        let mut waiting = ring.len();
+        let mut fullness = ring.fullness();
         // Workers come back together when Redis does; their beats need not stay together.
         let mut beat_at = Instant::now() + self.backoff.up_to(BEAT_EVERY);
         loop {
@@ -234,10 +235,10 @@ impl Task {
                 () = gathered(&ring) => self.batch(link).await,
                 () = link.closed() => Err(LinkError::Closed),
             };
-            let before = std::mem::replace(&mut waiting, ring.len());
+            let before = std::mem::replace(&mut fullness, ring.fullness());
             match step {
                 Err(error) => return error,
-                Ok(()) if waiting > BEHIND_LINES.max(before) => return LinkError::Behind(waiting),
+                Ok(()) if fullness > BEHIND_PERCENT.max(before) => return LinkError::Behind(ring.len()),
                 // Only what was done proves that it can be done: a full Redis still greets.
                 Ok(()) => self.backoff.reset(),
             }

@@ -83,6 +83,7 @@ fn bytes_are_bounded_as_lines_are() {
     for _ in 0..1000 {
         ring.push("M1", "x".repeat(16 << 10));
     }
+    assert_eq!(ring.fullness(), 99);
     let held = ring.inner.held.borrow();
     assert!(
         held.bytes <= RING_BYTES && held.bytes > RING_BYTES - (17 << 10),

@@ -2,7 +2,7 @@
 
 use super::bench::*;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::{pending, ready};
 use std::path::PathBuf;
@@ -415,6 +415,43 @@ fn a_fallback_that_hangs_is_left_when_redis_is_back() {
                 fallback: 0
             }
         );
+    });
+}
+
+#[test]
+fn many_workers_that_lost_redis_do_not_come_back_together() {
+    const WORKERS: u64 = 30;
+    run(async {
+        let bench = Bench::new();
+        let listener = UnixListener::bind(bench.socket()).unwrap();
+        let came = Rc::new(RefCell::new(Vec::new()));
+        let (sink, began) = (came.clone(), Instant::now());
+        bench.tasks.spawn("a Redis that ends at once", async move {
+            while let Ok((connection, _)) = listener.accept().await {
+                drop(connection);
+                sink.borrow_mut().push(began.elapsed());
+            }
+        });
+        let place = Place::Own { socket: bench.socket() };
+        let _workers: Vec<_> = (0..WORKERS)
+            .map(|number| bench.worker(&place, &instance(), number, nowhere()))
+            .collect();
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        let came = came.borrow();
+        let late: Vec<_> = came.iter().filter(|at| **at > Duration::from_secs(1)).collect();
+        // Each has tried some four times with waits of up to 0.1, 0.2, 0.4 and 0.8 s; the next are up to 1.6, 3.2 and 5 s.
+        assert!(
+            (WORKERS..WORKERS * 8).contains(&(late.len() as u64)),
+            "{} attempts",
+            late.len()
+        );
+        let together = |at: &Duration| {
+            late.iter()
+                .filter(|other| other.abs_diff(*at) < Duration::from_millis(25))
+                .count()
+        };
+        let most = late.iter().map(|at| together(at)).max().unwrap_or(0);
+        assert!(most <= 12, "{most} of {WORKERS} came within 50 ms: {late:?}");
     });
 }
 
