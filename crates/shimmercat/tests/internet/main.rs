@@ -1,7 +1,12 @@
 //! Black-box tests of `shimmercat internet`. One binary; every file beside this one is a module of it.
 
+mod crash;
+mod edges;
 mod kit;
 mod life;
+mod lossless;
+mod traffic;
+mod user_pages;
 
 #[test]
 fn no_file_is_forgotten() {
