@@ -49,6 +49,10 @@ const REMEMBERED_RESETS: usize = 50;
 /// Rounds of accepting and answering in one poll, before others have their turn.
 const ROUNDS: usize = 8;
 
+/// How long streams are taken from a client that was told to end and does not answer the PING behind that: more than a round
+/// trip of any client that answers at all.
+const GOAWAY_TIME: Duration = Duration::from_secs(5);
+
 /// How long a connection that is done with may take to end, and what it may still send.
 const LINGER_TIME: Duration = Duration::from_secs(5);
 const LINGER_BYTES: usize = 1 << 20;
@@ -87,7 +91,7 @@ where
         stalled_at: 0,
         opened: None,
         pause: Alarm::default(),
-        is_ending: false,
+        ending: None,
     };
     let (begun, called) = (pin!(drain.begin.cancelled()), pin!(drain.last_call.cancelled()));
     let mut end = Ending {
@@ -166,8 +170,8 @@ struct Driver<IO, F> {
     opened: Option<Instant>,
     /// Until the client has opened none for a while.
     pause: Alarm,
-    /// GOAWAY was sent because of idleness or drain.
-    is_ending: bool,
+    /// When GOAWAY was sent because of idleness or drain.
+    ending: Option<Instant>,
 }
 
 impl<IO, F> Driver<IO, F>
@@ -182,9 +186,8 @@ where
         end: &mut Ending<'_, '_>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Fault>> {
-        if !self.is_ending && self.poll_is_drained(end, cx) {
-            self.is_ending = true;
-            self.connection.graceful_shutdown();
+        if self.ending.is_none() && self.poll_is_drained(end, cx) {
+            self.end();
         }
         for round in 0..=ROUNDS {
             let has_new = match self.accept(exchange, cx) {
@@ -225,9 +228,15 @@ where
         let mut has_new = false;
         loop {
             match self.connection.poll_accept(cx) {
+                // Nothing of it was processed: the client may send it again elsewhere (RFC 9113 §8.7).
+                Poll::Ready(Some(Ok((_, mut respond)))) if self.was_told_long_ago() => {
+                    respond.send_reset(Reason::REFUSED_STREAM);
+                }
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     self.streams.push(exchange(request, respond));
                     self.opened = Some(Instant::now());
+                    // Also for an exchange that is over before anybody looks.
+                    self.idle.clear();
                     has_new = true;
                 }
                 Poll::Ready(Some(Err(error))) => return Err(ended(error)),
@@ -245,6 +254,17 @@ where
                 }
             }
         }
+    }
+
+    /// Tells the client to end: GOAWAY for no stream in particular, and a PING whose answer brings the second one.
+    fn end(&mut self) {
+        self.ending = Some(Instant::now());
+        self.connection.graceful_shutdown();
+    }
+
+    /// Whether the client goes on though it must have heard.
+    fn was_told_long_ago(&self) -> bool {
+        self.ending.is_some_and(|told| told.elapsed() >= GOAWAY_TIME)
     }
 
     /// Polls the exchanges that were woken.
@@ -291,19 +311,18 @@ where
         }
         corked.rest();
         // The last frames of an exchange may still wait inside the engine for a client that reads slowly.
-        let is_quiet = self.is_ending && !self.connection.has_streams();
+        let is_quiet = self.ending.is_some() && !self.connection.has_streams();
         self.idle
             .set_once(if is_quiet { LINGER_TIME } else { self.limits.idle_time });
         if !self.idle.poll_is_due(cx) {
             return Poll::Pending;
         }
-        if self.is_ending {
+        if self.ending.is_some() {
             return Poll::Ready(None);
         }
         drop(corked);
-        self.is_ending = true;
         self.idle.clear();
-        self.connection.graceful_shutdown();
+        self.end();
         cx.waker().wake_by_ref();
         Poll::Pending
     }

@@ -267,6 +267,32 @@ fn an_http2_client_that_opens_stream_after_stream_is_told_when_it_pauses_or_at_t
     }
 }
 
+#[test]
+fn a_client_that_does_not_hear_is_refused_after_a_while() {
+    run(async {
+        let drain = drain();
+        let (mut near, far) = duplex(1 << 16);
+        let serving = drain.clone();
+        let app = Rc::new(App::default());
+        let served = spawn_local(async move { sc_http::h2::serve(far, app, &Limits::default(), serving).await });
+        let request = |stream| frame(1, 5, stream, &[0x82, 0x87, 0x84, 0x01, 1, b'a']);
+        let hello = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, &[])];
+        near.write_all(&hello.concat()).await.unwrap();
+        drain.begin.cancel();
+        drain.hurry.cancel();
+        next_of(&mut near, 7).await;
+        for stream in [1, 3, 5] {
+            near.write_all(&request(stream)).await.unwrap();
+            assert_eq!(next_of(&mut near, 0).await, (1, stream, b"hello".to_vec()));
+            sleep(Duration::from_secs(2)).await;
+        }
+        near.write_all(&request(7)).await.unwrap();
+        assert_eq!(next_of(&mut near, 3).await, (0, 7, vec![0, 0, 0, 7]));
+        drop(near);
+        assert!(served.await.unwrap().is_none());
+    });
+}
+
 /// Switches protocols and joins the client to a stream that the test holds.
 struct Switch {
     io: RefCell<Option<DuplexStream>>,

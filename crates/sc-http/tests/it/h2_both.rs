@@ -338,6 +338,14 @@ fn a_drain_lets_exchanges_finish() {
         assert_eq!(start.elapsed().as_secs(), 75, "an idle connection ends");
         assert!(!h2.is_open());
     });
+    run(async {
+        let (h2, talk) = connect(limits(), 3000).await;
+        for _ in 0..10 {
+            assert_eq!(send(&h2, get("/")).await.body, "hello");
+            tokio::time::sleep(Duration::from_secs(20)).await;
+        }
+        assert!(h2.is_open() && !talk.fault.is_finished(), "one in use does not");
+    });
 }
 
 /// The status that a request of the `h2` crate gets, with this method, URI and fields.
