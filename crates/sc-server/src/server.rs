@@ -76,6 +76,23 @@ impl Default for DrainPolicy {
     }
 }
 
+impl DrainPolicy {
+    /// The same for a server that has so much time in all: whatever is ended has come to its end before.
+    pub fn within(self, time: Duration) -> Self {
+        let tunnel_spread = self.tunnel_spread.min(time / 4);
+        let ending = ENDING_TIME.min(time / 4);
+        DrainPolicy {
+            idle_spread: self.idle_spread.min(time / 2),
+            goaway_spread: self.goaway_spread.min(time / 4),
+            tunnel_time: time.saturating_sub(tunnel_spread + ending),
+            tunnel_spread,
+        }
+    }
+}
+
+/// What a tunnel may take to end once its time is up: the answer to a Close frame, and the last bytes.
+const ENDING_TIME: Duration = Duration::from_secs(12);
+
 /// Which part of the time to drain clients have that open one stream after the other.
 const PATIENCE_WITH_BUSY: u32 = 3;
 
@@ -385,3 +402,6 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -251,7 +251,7 @@ fn policy(document: &Document, clock: fn() -> SystemTime, seed: u64, meters: Rc<
     policy.auth = sc_compile::auth(settings);
     policy.allowed_clients = sc_compile::networks(&settings.socks_allow);
     policy.https_port = document.https_port;
-    policy.drain.tunnel_time = settings.drain_time.saturating_sub(policy.drain.tunnel_spread);
+    policy.drain = policy.drain.within(settings.drain_time);
     policy.seed = seed;
     policy.meters = meters;
     policy
