@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use sc_config::{Places, Settings};
 use sc_tls::Credentials;
 
-use super::error::RunError;
+use super::error::{Covered, RunError};
 
 /// From when on it is said each day that the certificate ends.
 const ENDS_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -38,7 +38,11 @@ pub(super) fn read(settings: &Settings, places: &Places) -> Result<Certificate, 
     let credentials = Credentials::read(&chain, &key).map_err(RunError::Certificate)?;
     let uncovered = credentials.uncovered(&sc_compile::public_names(settings));
     if !uncovered.is_empty() {
-        return Err(RunError::Uncovered(uncovered));
+        let names = credentials.names().to_vec();
+        return Err(RunError::Uncovered {
+            missing: uncovered,
+            source: Covered { chain, names },
+        });
     }
     let credentials = Rc::new(credentials);
     Ok(Certificate {

@@ -1,9 +1,11 @@
 //! Why the master could not begin, or had to give up.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use sc_config::Diagnostic;
 use sc_net::listen::BindError;
+use sc_tls::FilesError;
 
 use crate::sockets::SocketsError;
 use crate::systemd::ServiceError;
@@ -25,10 +27,16 @@ pub enum RunError {
     NoCertificate(PathBuf),
     /// The certificate or its key cannot be used.
     #[error("the certificate cannot be used")]
-    Certificate(#[source] sc_tls::FilesError),
+    Certificate(#[source] FilesError),
     /// The certificate does not cover every public name.
-    #[error("the certificate does not cover {}", .0.join(", "))]
-    Uncovered(Vec<String>),
+    #[error("the certificate does not cover {}", listed(.missing))]
+    Uncovered {
+        /// The names that it lacks.
+        missing: Vec<String>,
+        /// The names that it has.
+        #[source]
+        source: Covered,
+    },
     /// A listening socket could not be had.
     #[error("cannot listen")]
     Sockets(#[source] SocketsError),
@@ -64,6 +72,25 @@ pub enum RunError {
     Instance(#[source] sc_config::InstanceError),
 }
 
+/// What a certificate covers, said as the reason for what it does not.
+#[derive(Debug, thiserror::Error)]
+#[error("`{}` is for {}", chain.display(), listed(.names))]
+pub struct Covered {
+    /// Its file.
+    pub chain: PathBuf,
+    /// Its names.
+    pub names: Vec<String>,
+}
+
+/// Shape: `` `a`, `b` and `c` ``.
+fn listed(names: &[String]) -> String {
+    match names {
+        [] => "no name at all".to_owned(),
+        [one] => format!("`{one}`"),
+        [some @ .., last] => format!("`{}` and `{last}`", some.join("`, `")),
+    }
+}
+
 impl RunError {
     /// Whether an address or a lock is taken already.
     pub fn is_taken(&self) -> bool {
@@ -82,7 +109,7 @@ impl RunError {
             RunError::Mistakes(_)
                 | RunError::NoCertificate(_)
                 | RunError::Certificate(_)
-                | RunError::Uncovered(_)
+                | RunError::Uncovered { .. }
                 | RunError::Site(_)
         )
     }
@@ -91,14 +118,38 @@ impl RunError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             RunError::Lock(_) if self.is_taken() => Some("stop it, or run a second one with --scratch-dir-name NAME"),
+            RunError::Places(sc_config::PlacesError::NotAFolder(_)) => {
+                Some("move it out of the way, or choose another name with --scratch-dir-name NAME")
+            }
+            RunError::Certificate(FilesError::Io { source, .. }) => Some(match source.kind() {
+                ErrorKind::PermissionDenied => "let the user read it that this runs as, and nobody else",
+                _ => "look at --cert and --key, or at `cert` and `key` in the file",
+            }),
+            RunError::Certificate(FilesError::Content { .. }) => Some(
+                "both are PEM files, with lines such as `-----BEGIN CERTIFICATE-----`; certbot writes fullchain.pem and privkey.pem",
+            ),
+            RunError::Certificate(FilesError::Mismatch { .. }) => {
+                Some("take both from one folder: a certificate that was renewed has a new key")
+            }
             RunError::NoCertificate(_) => Some("name it with --cert and --key, or put cert.pem and privkey.pem there"),
-            RunError::Uncovered(_) => {
+            RunError::Uncovered { .. } => {
                 Some("reissue it with these names, take the sites out, or give them `audience: network`")
             }
             RunError::Sockets(SocketsError::Bind(BindError::Denied { .. })) => {
                 Some("let it bind low ports: setcap cap_net_bind_service=+ep `which shimmercat`")
             }
-            RunError::Sockets(_) if self.is_taken() => Some("stop that program, or choose another address"),
+            RunError::Sockets(_) | RunError::Bind { .. } if self.is_taken() => {
+                Some("stop that program, or choose another address")
+            }
+            RunError::Sockets(SocketsError::Bind(BindError::NotHere { .. })) => {
+                Some("`ip address` shows the addresses of this machine; 0.0.0.0 and [::] stand for all of them")
+            }
+            RunError::Sockets(SocketsError::Bind(BindError::NotInherited { .. })) => {
+                Some("whoever starts it opens the socket and passes its number, as systemd-socket-activate does")
+            }
+            RunError::Sockets(SocketsError::NoSuchName { .. }) => {
+                Some("a service manager passes sockets by LISTEN_FDS, LISTEN_FDNAMES and LISTEN_PID")
+            }
             _ => None,
         }
     }

@@ -68,7 +68,7 @@ impl Master {
         if self.reloads.round.is_some() {
             return self.reloads.waiting.push(asker);
         }
-        self.manager(Service::reloading);
+        self.tell_reloading();
         match self.read_again() {
             Ok((settings, certificate)) => self.apply(settings, certificate, asker),
             Err(mistakes) => {
@@ -79,7 +79,7 @@ impl Master {
                     });
                 }
                 answer(asker, Err(mistakes));
-                self.manager(|service| service.ready(&words::summary(self)));
+                self.tell_reloaded();
             }
         }
     }
@@ -109,7 +109,7 @@ impl Master {
             Err(error) => error,
         };
         let why = chain(&error);
-        let is_uncovered = matches!(error, RunError::Uncovered(_));
+        let is_uncovered = matches!(error, RunError::Uncovered { .. });
         if !is_uncovered && self.reloads.look_again.is_none() && self.reloads.refused.as_ref() != Some(&why) {
             self.reloads.look_again = Some(self.now() + PAIR_TIME);
         } else {
@@ -139,7 +139,7 @@ impl Master {
         let is_changed = settings != self.document.settings;
         if !is_certified && !is_changed {
             answer(asker, Ok(changes));
-            return self.manager(|service| service.ready(&words::summary(self)));
+            return self.tell_reloaded();
         }
         if is_certified && !self.certify(certificate, &mut changes) {
             answer(
@@ -148,7 +148,7 @@ impl Master {
                     "error: the certificate cannot be given to the workers\n".to_owned(),
                 ]),
             );
-            return;
+            return self.tell_reloaded();
         }
         let former = self.document.clone();
         self.document.settings = settings;
@@ -157,8 +157,27 @@ impl Master {
             Err((former, asker, error)) => {
                 self.document = former;
                 answer(asker, Err(vec![format!("error: {error}\n")]));
+                self.tell_reloaded();
             }
         }
+    }
+
+    /// A service manager waits for the end of a reload, so whatever comes of it is followed by [`Master::tell_reloaded`].
+    fn tell_reloading(&self) {
+        if self.is_settled() {
+            self.manager(Service::reloading);
+        }
+    }
+
+    fn tell_reloaded(&self) {
+        if self.is_settled() {
+            self.manager(|service| service.ready(&words::summary(self)));
+        }
+    }
+
+    /// Before every lane serves, and once it stops, a master is not ready whatever came of a reload.
+    fn is_settled(&self) -> bool {
+        self.lives.is_ready && self.lives.stops == 0
     }
 
     fn certify(&mut self, certificate: Certificate, changes: &mut Vec<String>) -> bool {
@@ -312,7 +331,7 @@ impl Master {
                 fault: chain(&error),
             });
         }
-        self.manager(|service| service.ready(&words::summary(self)));
+        self.tell_reloaded();
     }
 }
 

@@ -189,7 +189,13 @@ impl Life {
                         self.engine.told_alone();
                     }
                 },
-                () = asked_to_stop(), if self.is_orphan => self.drain(self.engine.drain_time()),
+                () = asked_to_stop(), if self.is_orphan => {
+                    // As with a master: whoever asks twice does not want to wait for those who idle.
+                    if self.deadline.borrow().is_some() {
+                        self.engine.hurry();
+                    }
+                    self.drain(self.engine.drain_time());
+                }
                 _ = beat.tick() => {
                     self.engine.beat();
                     if alone_since.is_some_and(|since: Instant| since.elapsed() >= ORPHAN_TIME) {
