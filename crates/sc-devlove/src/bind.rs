@@ -1,11 +1,8 @@
-//! Takes what a run needs for itself: the lock, the ports, the control socket.
+//! Takes what a run needs for itself: the ports, the control socket.
 
-use std::fs::{File, OpenOptions, TryLockError};
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 
-use sc_config::{Address, Instance, Places, Settings};
+use sc_config::{Address, Places, Settings};
 use sc_net::Guard;
 use sc_net::listen::{self, BindError, Listener, Place};
 use sc_server::Kind;
@@ -56,41 +53,6 @@ impl Bound {
     pub(crate) fn into_listeners(self) -> Vec<(Listener, Kind)> {
         let https = self.https.into_iter().map(|listener| (listener, Kind::Tls));
         https.chain(self.proxy.map(|proxy| (proxy, Kind::Proxy))).collect()
-    }
-}
-
-/// Takes the lock of the project's scratch folder; it lasts as long as the file is open.
-pub(crate) fn lock(places: &Places) -> Result<File, RunError> {
-    let path = places.scratch.join("lock");
-    let failed = |source| RunError::Lock {
-        file: path.display().to_string(),
-        source,
-    };
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(RunError::Locked {
-            holder: holder(&places.scratch),
-        }),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
-    }
-}
-
-fn holder(scratch: &Path) -> String {
-    match Instance::read(scratch) {
-        Ok(Some(instance)) if instance.is_alive() => {
-            let proxy = instance
-                .socks
-                .map_or_else(String::new, |proxy| format!(", proxy {proxy}"));
-            format!("pid {}, shimmercat {}{proxy}", instance.pid, instance.mode)
-        }
-        _ => "it has only just started".to_owned(),
     }
 }
 

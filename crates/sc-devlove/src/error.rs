@@ -8,20 +8,9 @@ pub enum RunError {
     /// The project's folders could not be made.
     #[error("the project's folders cannot be used")]
     Places(#[source] sc_config::PlacesError),
-    /// Another instance runs in this folder.
-    #[error("another instance of this project is running: {holder}")]
-    Locked {
-        /// Which one.
-        holder: String,
-    },
-    /// The lock file could not be used.
-    #[error("cannot lock `{file}`")]
-    Lock {
-        /// The file.
-        file: String,
-        /// Why.
-        source: std::io::Error,
-    },
+    /// The lock of the project's folder was not to be had.
+    #[error(transparent)]
+    Lock(sc_config::LockError),
     /// An address could not be bound.
     #[error("cannot listen on {what} {address}")]
     Bind {
@@ -59,7 +48,7 @@ impl RunError {
     /// Whether an address or a lock is taken already.
     pub fn is_taken(&self) -> bool {
         match self {
-            RunError::Locked { .. } => true,
+            RunError::Lock(error) => matches!(error, sc_config::LockError::Held { .. }),
             RunError::Bind { source, .. } => matches!(source, BindError::InUse { .. }),
             _ => false,
         }
@@ -73,7 +62,7 @@ impl RunError {
     /// What to try.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            RunError::Locked { .. } => Some("stop it, or run a second one with --scratch-dir-name NAME"),
+            RunError::Lock(_) if self.is_taken() => Some("stop it, or run a second one with --scratch-dir-name NAME"),
             RunError::Bind { .. } if self.is_taken() => {
                 Some("choose another port, or leave the option out for a free one")
             }

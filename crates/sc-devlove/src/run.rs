@@ -73,7 +73,7 @@ const CA_CHECK: Duration = Duration::from_secs(6 * 3600);
 /// Errors: [`RunError`] when something is taken, refused or broken at the start; nothing was served then.
 pub async fn run(start: Start, mut next_signal: impl AsyncFnMut() -> Signal) -> Result<(), RunError> {
     start.places.create().map_err(RunError::Places)?;
-    let _lock: File = bind::lock(&start.places)?;
+    let _lock: File = sc_config::lock(&start.places).map_err(RunError::Lock)?;
     sc_compile::check_proxy(&start.settings, &start.settings.forward).map_err(RunError::OpenProxy)?;
     let diary = Rc::new(Diary::new(start.voice.clone(), start.log_codes.clone(), start.clock));
     let ca = open_ca(&start, &diary)?;
