@@ -179,7 +179,7 @@ pub(crate) struct Internet {
     #[arg(long, value_name = "FILE", env = "SHIMMERCAT_KEY", help_heading = "Certificate")]
     pub(crate) key: Option<PathBuf>,
     /// Number of lanes, each with a worker of its own [default: one per core]
-    #[arg(long, value_name = "N", env = "SHIMMERCAT_WORKERS", help_heading = "Workers")]
+    #[arg(long, value_name = "N", env = "SHIMMERCAT_WORKERS", value_parser = how_many, help_heading = "Workers")]
     pub(crate) workers: Option<NonZeroU16>,
     /// Redis that the workers share: auto starts an own one, off uses none
     #[arg(
@@ -195,6 +195,10 @@ pub(crate) struct Internet {
     /// Short lines for a person, or one JSON object a line [default: auto]
     #[arg(long, value_enum, env = "SHIMMERCAT_LOG_FORMAT", help_heading = "Log")]
     pub(crate) log_format: Option<LogFormat>,
+}
+
+fn how_many(text: &str) -> Result<NonZeroU16, String> {
+    text.parse().map_err(|_| "it is a number from 1 to 65535".to_owned())
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]

@@ -21,6 +21,13 @@ const BLOCKING_THREADS: usize = 4;
 pub(crate) fn run(args: &Internet) -> Result<(), Report> {
     let flags = Flags::of_internet(args)?;
     let found = settings::found(&args.place)?;
+    if found.path.is_none() {
+        // Guesses are for whoever builds a site; nobody wants them on the Internet.
+        let message = format!("there is no devlove.yaml in `{}`", found.folder.display());
+        return Err(
+            Report::new(Kind::Configuration, message).hint("`shimmercat init` writes one; -C DIR looks elsewhere")
+        );
+    }
     let coloured = is_coloured(&std::io::stderr());
     let (settings, warnings) =
         settings::read(&found, &flags).map_err(|mistakes| Report::mistaken(&mistakes, coloured))?;
@@ -56,6 +63,9 @@ pub(crate) fn run(args: &Internet) -> Result<(), Report> {
 
 /// Runs a worker's process.
 pub(crate) fn work() -> Result<(), Report> {
+    // By its short name, too, a worker is to be known: `top` and `pgrep` would show how it was executed, as `exe`. Where
+    // that cannot be set, nothing else is missing.
+    let _ = std::fs::write("/proc/self/comm", "shimmercat");
     in_runtime(async {
         let failed = |error: std::io::Error| signals::failed(error);
         // Its master is told to stop, not it; only a worker without a master listens to this.

@@ -124,11 +124,15 @@ impl Flags {
                 .map_err(|error| Report::new(Kind::Usage, format!("--redis {error}")).hint(REDIS_HINT))
         };
         Ok(Flags {
-            listen: listening_all("--listen", &args.listen)?,
-            socks5: socks5(args.socks_5.as_deref())?,
+            listen: named_all("--listen", &args.listen)?,
+            socks5: args
+                .socks_5
+                .as_deref()
+                .map(|text| named("--socks-5", text))
+                .transpose()?,
             enable_socks5: args.enable_socks_5,
             forward: args.forward.as_deref().map(forward).transpose()?,
-            redirect: listening_all("-t", &args.redirect)?,
+            redirect: named_all("-t", &args.redirect)?,
             certificate: certificate(args)?,
             workers: args.workers,
             redis: args.redis.as_ref().map(redis).transpose()?,
@@ -175,10 +179,15 @@ fn log_format(typed: args::LogFormat) -> LogFormat {
 }
 
 fn listening_all(option: &str, typed: &[String]) -> Result<Option<Vec<Address>>, Report> {
-    let all: Vec<_> = typed
-        .iter()
-        .map(|text| listening(option, text))
-        .collect::<Result<_, _>>()?;
+    all(typed, |text| listening(option, text))
+}
+
+fn named_all(option: &str, typed: &[String]) -> Result<Option<Vec<Address>>, Report> {
+    all(typed, |text| named(option, text))
+}
+
+fn all(typed: &[String], read: impl Fn(&str) -> Result<Address, Report>) -> Result<Option<Vec<Address>>, Report> {
+    let all: Vec<_> = typed.iter().map(|text| read(text)).collect::<Result<_, _>>()?;
     Ok(Some(all).filter(|all| !all.is_empty()))
 }
 
@@ -211,11 +220,14 @@ fn value<T, E: std::fmt::Display>(option: &str, text: &str, parsed: Result<T, E>
     parsed.map_err(|error| Report::new(Kind::Usage, format!("{option} {text}: {error}")))
 }
 
-fn listening(option: &str, text: &str) -> Result<Address, Report> {
+/// An address as it was typed. A name stays one: there may be several sockets of that name, and a master looks for them.
+fn named(option: &str, text: &str) -> Result<Address, Report> {
     let parsed = text.parse::<Address>().and_then(Address::for_listening);
-    let parsed =
-        parsed.map_err(|error| Report::new(Kind::Usage, format!("{option} {text}: {error}")).hint(error.hint()))?;
-    match parsed {
+    parsed.map_err(|error| Report::new(Kind::Usage, format!("{option} {text}: {error}")).hint(error.hint()))
+}
+
+fn listening(option: &str, text: &str) -> Result<Address, Report> {
+    match named(option, text)? {
         Address::SocketName(name) => activated(option, &name),
         other => Ok(other),
     }
