@@ -105,6 +105,18 @@ impl Launch {
         self
     }
 
+    /// Starts it through another program, which is given it and its arguments after its own.
+    ///
+    /// Shape: `command` is that program and its arguments, none of them empty.
+    pub fn through(mut self, command: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Launch {
+        let mut command = command.into_iter().map(|part| part.as_ref().to_owned());
+        let first = command.next().expect("a program to start it through");
+        let own = std::mem::replace(&mut self.program, first.into());
+        let arguments = std::mem::take(&mut self.arguments);
+        self.arguments = command.chain([own.into_os_string()]).chain(arguments).collect();
+        self
+    }
+
     /// Writes down where it sends to: see `Program::destinations`.
     pub fn watched(mut self) -> Launch {
         self.is_watched = true;
