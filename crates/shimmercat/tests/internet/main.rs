@@ -1,10 +1,16 @@
 //! Black-box tests of `shimmercat internet`. One binary; every file beside this one is a module of it.
 
+mod alone;
 mod crash;
 mod edges;
+mod gate;
 mod kit;
 mod life;
 mod lossless;
+mod manager;
+mod mistakes;
+mod several;
+mod supervised;
 mod traffic;
 mod user_pages;
 
