@@ -13,7 +13,7 @@ use sc_testkit::{Request, eventually, pause};
 
 use crate::kit::{Master, PATIENCE, SITE, Shop, address};
 use crate::traffic::{
-    Market, Mix, accepted, assert_well, disturb, is_long, lasts, listening_sockets, quantile, signal,
+    Market, Mix, accepted, assert_well, disturb, is_long, lasts, listening_sockets, quantile, say, signal,
 };
 
 #[test]
@@ -49,11 +49,11 @@ fn of_a_killed_worker_only_what_it_had_accepted_is_lost() {
         .filter(|lost| lost.port.is_none_or(|port| !held.contains(&port)))
         .collect();
     let repeated = lost.iter().filter(|lost| lost.is_repeated).count();
-    println!(
+    say(format_args!(
         "{killed} workers killed, which held {} connections; {} requests lost with them, {repeated} of them asked again",
         held.len(),
         lost.len(),
-    );
+    ));
     assert!(
         strangers.is_empty(),
         "lost, and not accepted by a killed worker: {strangers:?}"
@@ -140,7 +140,9 @@ fn others_do_not_notice_a_stuck_worker_and_its_lane_is_served() {
         .map(|thread| thread.join().expect("no panic"))
         .collect();
     let waited = answers.iter().map(|(_, time)| *time).max().unwrap_or_default();
-    println!("the other worker's clients waited {slowest:?} at most, the stuck lane's new ones {waited:?}");
+    say(format_args!(
+        "the other worker's clients waited {slowest:?} at most, the stuck lane's new ones {waited:?}"
+    ));
     assert!(answers.iter().all(|(status, _)| *status == 200), "{answers:?}");
     assert!(slowest < Duration::from_secs(2), "others do not notice: {slowest:?}");
     assert!(waited < Duration::from_secs(20), "{waited:?}");
@@ -150,7 +152,7 @@ fn others_do_not_notice_a_stuck_worker_and_its_lane_is_served() {
         let status = std::fs::read_to_string(format!("/proc/{}/stat", stuck.pid));
         if status.is_err() { Ok(()) } else { Err(status) }
     });
-    println!("it was gone after {:?}", began.elapsed());
+    say(format_args!("it was gone after {:?}", began.elapsed()));
     master.stop();
 }
 
@@ -181,10 +183,10 @@ fn a_killed_workers_lane_accepts_again_within_milliseconds() {
         assert_eq!(&answer, b"HTTP/1.1 301");
     }
     let (p50, p99) = (quantile(&mut times, 0.5), quantile(&mut times, 0.99));
-    println!(
+    say(format_args!(
         "from SIGKILL to an answer of the successor, {} times: p50 {p50:?}, p99 {p99:?}",
         times.len()
-    );
+    ));
     assert!(p50 < Duration::from_millis(500), "{times:?}");
     master.stop();
 }

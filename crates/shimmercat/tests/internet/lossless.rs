@@ -12,7 +12,7 @@ use sc_testkit::{Request, eventually, pause};
 use crate::kit::{Master, PATIENCE, SITE, Shop};
 use crate::traffic::{
     Market, Mix, assert_well, children, descriptors, disturb, h2load, is_long, kill_redis, lasts, listening_sockets,
-    summary,
+    say, summary,
 };
 
 /// How often workers are renewed and settings change.
@@ -33,7 +33,7 @@ fn nothing_is_lost_while_workers_are_renewed_as_fast_as_the_master_allows() {
     let mix = Mix::all(&market, &master);
     let times = disturb(lasts(8, 60), OFTEN, |turn| recycle(&master, turn, 2));
     let account = mix.end();
-    println!("renewed: {}", summary(&times));
+    say(format_args!("renewed: {}", summary(&times)));
     account.assert_nothing_lost("renewing workers");
     assert_well(&master);
     assert_eq!(
@@ -65,7 +65,7 @@ fn nothing_is_lost_while_settings_and_certificates_change_and_redis_is_killed() 
         assert_eq!(answer.status, 200, "{}", answer.text());
     });
     let account = mix.end();
-    println!("reloaded: {}", summary(&times));
+    say(format_args!("reloaded: {}", summary(&times)));
     account.assert_nothing_lost("changing settings");
     assert_well(&master);
     let after: BTreeSet<u32> = master.workers("active").iter().map(|worker| worker.pid).collect();
@@ -77,10 +77,10 @@ fn nothing_is_lost_while_settings_and_certificates_change_and_redis_is_killed() 
     );
     let replaced = master.events_named("certificate_replaced").len();
     let status = master.status();
-    println!(
+    say(format_args!(
         "certificates: {replaced}; log lines: {}; {}",
         status["log"], status["redis"]["what"]
-    );
+    ));
     assert!(replaced > 0);
     master.stop();
 }
@@ -104,7 +104,7 @@ fn a_busy_http2_client_finishes_its_burst_on_the_worker_that_it_began_with() {
         recycle(&master, turn, 2);
         turn += 1;
     }
-    println!("{turn} renewals under h2load");
+    say(format_args!("{turn} renewals under h2load"));
     assert_eq!(
         loading.join().expect("no panic"),
         count.parse().map_err(|_| String::new())
@@ -131,7 +131,7 @@ fn a_connection_ends_at_once_after_connection_close() {
         assert!(connection.is_closed());
         slowest = slowest.max(answered.elapsed());
     }
-    println!("from the answer to the end: {slowest:?} at most");
+    say(format_args!("from the answer to the end: {slowest:?} at most"));
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
     master.stop();
 }
@@ -160,8 +160,10 @@ fn a_master_stays_as_it_is_however_often_workers_are_renewed() {
         seen.push(renew(rounds / 4));
     }
     let per_renewal = (seen[3].1 as f64 - seen[0].1 as f64) / (rounds as f64 * 0.75);
-    println!("processes and KiB after each quarter of {rounds} renewals: {seen:?}; {per_renewal:.2} KiB each");
-    println!("descriptors: {first:?}");
+    say(format_args!(
+        "processes and KiB after each quarter of {rounds} renewals: {seen:?}; {per_renewal:.2} KiB each"
+    ));
+    say(format_args!("descriptors: {first:?}"));
     assert_eq!(seen[3].0, seen[0].0, "processes");
     // A connection to the control socket or to Redis may just be ending.
     eventually("as many descriptors as before", PATIENCE, || {
@@ -201,7 +203,7 @@ fn connections_are_spread_evenly_over_lanes() {
             Err(counts)
         }
     });
-    println!("400 connections over four lanes: {counts:?}");
+    say(format_args!("400 connections over four lanes: {counts:?}"));
     // 100 each, with a standard deviation of 8.7: not in a lifetime of test runs are there five of them on one side.
     assert!(counts.iter().all(|count| (57..=143).contains(count)), "{counts:?}");
     drop(slow);
@@ -242,10 +244,10 @@ fn latency_at_half_load_is_told_with_and_without_renewal() {
     };
     let calm = measure("half load", false);
     let renewed = measure("half load, a lane renewed every second", true);
-    println!(
+    say(format_args!(
         "p99 with renewal {renewed} ms, without {calm} ms: {:.2} times",
         renewed / calm
-    );
+    ));
     assert_well(&master);
     master.stop();
 }

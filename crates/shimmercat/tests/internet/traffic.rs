@@ -1,7 +1,8 @@
 //! Traffic from independent clients, with an account of what was lost; and what `/proc` says of a master.
 //!
 //! The clients are h2load, wrk, curl and `tests/traffic/traffic.py`. Each runs again and again until [`Mix::end`], ends what
-//! it is at, and is asked what failed. `SHIMMERCAT_LONG=1` makes the tests that use this run for a minute each and longer.
+//! it is at, and is asked what failed. `SHIMMERCAT_LONG=1` makes the tests that use this run for a minute each and longer;
+//! run the test binary itself then, since the test runner ends what lasts too long.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -32,6 +33,12 @@ pub(crate) fn lasts(shortly: u64, long: u64) -> Duration {
 /// Whether there is time for long runs.
 pub(crate) fn is_long() -> bool {
     std::env::var_os("SHIMMERCAT_LONG").is_some_and(|wish| wish == "1")
+}
+
+/// Prints figures; a test runner shows them with `--no-capture`.
+#[expect(clippy::print_stdout, reason = "figures are for whoever runs the test")]
+pub(crate) fn say(figures: std::fmt::Arguments<'_>) {
+    println!("{figures}");
 }
 
 /// A shop with a page, a big file, and an application that takes uploads and websockets.
@@ -124,10 +131,10 @@ impl Account {
     }
 
     pub(crate) fn print(&self, what: &str) {
-        println!("{what}, {:.1} s:", self.lasted.as_secs_f64());
+        say(format_args!("{what}, {:.1} s:", self.lasted.as_secs_f64()));
         for (kind, tally) in self.clients.as_object().expect("an object") {
             let count = |what: &str| tally[what].as_array().map_or(0, Vec::len);
-            println!(
+            say(format_args!(
                 "  {kind:10} {:>7} done, {} failed, {} crossed, {} told to leave, {} connections, p50 {} ms, p99 {} ms",
                 tally["done"],
                 count("failed"),
@@ -136,15 +143,15 @@ impl Account {
                 tally["connections"],
                 tally["p50_ms"],
                 tally["p99_ms"],
-            );
+            ));
         }
         for (name, tally) in &self.programs {
-            println!(
+            say(format_args!(
                 "  {name:10} {:>7} done, {} failed, {} runs",
                 tally.done,
                 tally.failed.len(),
                 tally.runs
-            );
+            ));
         }
     }
 

@@ -162,6 +162,10 @@ async def small(world, tally, connection, more="", began=None):
     """One small page over a connection that may be kept; the connection, if it can be used again."""
     began = began or time.monotonic()
     while True:
+        if connection is not None and connection.reader.at_eof():
+            # It ended while it rested: nothing was asked, so nothing is lost.
+            connection.close()
+            connection = None
         if connection is None:
             connection = await Connection.open(world, world.site, tally)
         await connection.send(get(world.site, "/", more))
