@@ -335,6 +335,9 @@ impl Supervisor {
 
     fn limit_draining(&mut self) {
         let draining = self.draining();
+        if draining <= self.rules.most_draining {
+            return;
+        }
         let hurried = self.draining_members().filter(|member| member.hurried).count();
         for _ in 0..draining
             .saturating_sub(hurried)

@@ -259,6 +259,10 @@ impl Judge {
             format!("worker {worker} is started while stopping")
         })?;
         ensure(worker.0 == self.spawned, || format!("{worker} is not a new number"))?;
+        let may_start = self.lanes[lane].backing_off_until <= self.now;
+        ensure(may_start, || {
+            format!("lane {lane} does not wait before it starts {worker}")
+        })?;
         self.processes.push(Process {
             worker,
             lane,

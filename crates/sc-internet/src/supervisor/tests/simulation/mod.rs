@@ -68,6 +68,7 @@ fn live(base: u64, lanes: std::ops::RangeInclusive<usize>, days: u64, days_each:
             life: LEAST_LIFE * factor,
             spread: LEAST_LIFE * factor,
             standby: random.below(2) == 0,
+            most_draining: count * (1 + usize::try_from(random.below(4)).expect("small")),
             ..Rules::new(count)
         };
         let weather = match random.below(8) {

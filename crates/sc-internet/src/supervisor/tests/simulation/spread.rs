@@ -48,7 +48,7 @@ fn mean(seeds: u64, run: impl Fn(u64) -> f64) -> f64 {
 fn deaths_of_lanes_do_not_come_together() {
     for lanes in [2, 3, 4, 8, 16, 32, 64] {
         // The first lives are dealt out, so the first two hours are no matter of chance.
-        let (from, to) = (seconds(2 * 3600), seconds((2 + 640 / lanes as u64) * 3600));
+        let (from, to) = (seconds(2 * 3600), seconds((2 + 480 / lanes as u64) * 3600));
         let index = mean(4, |seed| {
             let rules = Rules {
                 standby: seed % 2 == 0,
@@ -65,7 +65,7 @@ fn deaths_of_lanes_do_not_come_together() {
 #[test]
 fn lanes_that_fell_into_step_drift_apart() {
     for lanes in [4, 16, 48] {
-        let (release, from, to) = (seconds(2 * 3600), seconds(6 * 3600), seconds(15 * 3600));
+        let (release, from, to) = (seconds(2 * 3600), seconds(6 * 3600), seconds(12 * 3600));
         let index = mean(3, |seed| {
             let mut world = World::new(seed, Rules::new(lanes), still());
             world.run_until(seconds(60));
