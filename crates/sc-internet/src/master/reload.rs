@@ -152,9 +152,12 @@ impl Master {
         }
         let former = self.document.clone();
         self.document.settings = settings;
-        match self.begin_round(former, changes, asker) {
-            Ok(()) => {}
-            Err((former, asker, error)) => {
+        match live::write_settings(&self.document) {
+            Ok(written) => {
+                self.documents.document = written;
+                self.begin_round(former, changes, asker);
+            }
+            Err(error) => {
                 self.document = former;
                 answer(asker, Err(vec![format!("error: {error}\n")]));
                 self.tell_reloaded();
@@ -204,16 +207,7 @@ impl Master {
         true
     }
 
-    fn begin_round(
-        &mut self,
-        former: Document,
-        changes: Vec<String>,
-        asker: Option<Asker>,
-    ) -> Result<(), (Document, Option<Asker>, std::io::Error)> {
-        match live::write_settings(&self.document) {
-            Ok(written) => self.documents.document = written,
-            Err(error) => return Err((former, asker, error)),
-        }
+    fn begin_round(&mut self, former: Document, changes: Vec<String>, asker: Option<Asker>) {
         self.happened(supervisor::Event::ReloadBegan);
         self.reloads.attempt += 1;
         let attempt = self.reloads.attempt;
@@ -228,7 +222,6 @@ impl Master {
             askers: asker.into_iter().collect(),
         });
         self.end_round_if_over();
-        Ok(())
     }
 
     /// A worker has answered, or is gone (`None`) and need not.
