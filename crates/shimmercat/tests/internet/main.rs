@@ -10,6 +10,7 @@ mod lossless;
 mod manager;
 mod mistakes;
 mod several;
+mod shipped;
 mod supervised;
 mod traffic;
 mod user_pages;
