@@ -5,6 +5,7 @@
 //! its key is gone), and a lock. It touches no trust store: who trusts the CA is decided elsewhere. Leaves are `minter`'s.
 
 mod folder;
+mod issue;
 #[cfg(test)]
 mod tests;
 
@@ -59,6 +60,14 @@ pub enum CaError {
     /// The system gave no random bytes.
     #[error("no randomness")]
     Random,
+    /// A file of a new certificate cannot be written.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
 }
 
 /// How `Ca::open_or_create` came by the CA.

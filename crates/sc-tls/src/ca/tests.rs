@@ -276,3 +276,20 @@ fn a_clock_without_a_year_is_an_error() {
         .unwrap_err();
     assert!(matches!(error, CaError::Clock), "{error}");
 }
+
+#[test]
+fn a_certificate_for_several_names_is_written_once() {
+    let place = Place::new();
+    let (ca, _) = place.open(today());
+    let names = ["www.shop.example".to_owned(), "*.shop.example".to_owned()];
+    let (chain, key) = ca.issue(&names, today(), &place.dir()).unwrap();
+    let credentials = crate::Credentials::read(&chain, &key).unwrap();
+    assert!(credentials.uncovered(&["www.shop.example", "a.shop.example"]).is_empty());
+    assert_eq!(credentials.names(), ["www.shop.example", "*.shop.example"]);
+    assert_eq!(credentials.not_after(), Some(today() + days(1)));
+    assert_eq!(place.mode("privkey.pem") & 0o777, 0o600);
+    assert!(matches!(
+        ca.issue(&names, today(), &place.dir()),
+        Err(CaError::Write { .. })
+    ));
+}
