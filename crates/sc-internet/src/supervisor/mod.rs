@@ -12,7 +12,7 @@ mod event;
 mod faults;
 mod lane;
 mod policy;
-mod random;
+pub(crate) mod random;
 mod renewal;
 mod rules;
 mod view;
