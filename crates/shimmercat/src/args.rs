@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Recycle(Recycle),
     /// Prints the latest log lines of the running instance
     Logs(Logs),
+    /// Loads your sites on loopback while workers and Redis die, counts losses
+    Drill(Drill),
     /// Prints the JSON Schema of devlove.yaml
     Schema,
     /// Prints a completion script for a shell
@@ -42,6 +44,9 @@ pub(crate) enum Command {
     /// A worker's process; the master starts it
     #[command(hide = true)]
     Worker,
+    /// The instance of a drill; the drill starts it
+    #[command(hide = true)]
+    Drilled,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -264,4 +269,49 @@ pub(crate) struct Logs {
     /// Goes on with every line that comes
     #[arg(short, long)]
     pub(crate) follow: bool,
+}
+
+/// Loads your sites on loopback while workers and Redis die, counts losses.
+///
+/// A second instance of this program serves your configuration on free ports of
+/// the loopback interface, from a temporary folder, with your certificate if it
+/// covers every public site and else with one made for the drill. Clients load
+/// it over HTTP/1.1 and HTTP/2 while workers are recycled and killed, settings
+/// change and Redis is killed and stopped. Every answer is compared with that of
+/// a quiet first round. At the end stands `lost=0`, or each request that was
+/// lost. An instance that runs already, its files and its Redis are left alone.
+///
+/// What is asked for: up to 40 files below the root-dir of each public site, and
+/// GET and HEAD of `/` of each public site, also where an application answers:
+/// some hundred times a second. --no-apps leaves applications alone.
+///
+/// Exit codes: 0 when nothing was lost, 1 when something was or the drill was
+/// stopped before its end, 3 for mistakes of the configuration.
+#[derive(Args, Debug)]
+#[command(after_long_help = "Examples:\n  shimmercat drill\n  shimmercat drill --seed 42 --seconds 60 --json")]
+pub(crate) struct Drill {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Repeats the requests and disturbances of another drill
+    /// [default: a new one, printed]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// How long the load lasts
+    #[arg(long, value_name = "S", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) seconds: u64,
+    /// Leaves applications alone: asks for files only
+    #[arg(long)]
+    pub(crate) no_apps: bool,
+    /// Prints one JSON object, the whole plan included
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Certificate chain, PEM [default: cert.pem in the scratch folder]
+    #[arg(long, value_name = "FILE", env = "SHIMMERCAT_CERT", help_heading = "As internet")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Its private key, PEM [default: privkey.pem in the scratch folder]
+    #[arg(long, value_name = "FILE", env = "SHIMMERCAT_KEY", help_heading = "As internet")]
+    pub(crate) key: Option<PathBuf>,
+    /// Number of lanes [default: one per core]
+    #[arg(long, value_name = "N", env = "SHIMMERCAT_WORKERS", value_parser = how_many, help_heading = "As internet")]
+    pub(crate) workers: Option<NonZeroU16>,
 }

@@ -88,7 +88,8 @@ pub(crate) fn work() -> Result<(), Report> {
     })
 }
 
-fn in_runtime(life: impl Future<Output = Result<(), Report>>) -> Result<(), Report> {
+/// Runs a life on a runtime of one thread.
+pub(crate) fn in_runtime(life: impl Future<Output = Result<(), Report>>) -> Result<(), Report> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)

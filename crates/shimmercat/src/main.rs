@@ -6,6 +6,7 @@
 mod args;
 mod check;
 mod devlove;
+mod drill;
 mod generate;
 mod init;
 mod internet;
@@ -44,6 +45,8 @@ fn main() -> ExitCode {
         Command::Recycle(args) => talk::recycle(&args),
         Command::Logs(args) => talk::logs(&args),
         Command::Worker => internet::work(),
+        Command::Drill(args) => drill::run(&args),
+        Command::Drilled => drill::serve(),
         Command::Schema => output::data(&sc_config::schema()),
         Command::Completions { shell } => generate::completions(shell),
         Command::Man => generate::man(),
