@@ -22,8 +22,9 @@ use crate::kit::{Master, PATIENCE, SITE, Shop, workers};
 /// The site of the application behind the server.
 pub(crate) const APP: &str = "app.shop.example";
 
-/// Size of the file that is downloaded slowly.
-const BIG_BYTES: usize = 3 << 20;
+/// Size of the file that is downloaded slowly: more than the kernel keeps for a connection (`net.ipv4.tcp_wmem`, 4 MiB), or
+/// its worker would soon be done with it.
+const BIG_BYTES: usize = 8 << 20;
 
 /// How long a test of this folder lasts: shortly, unless somebody wants to know exactly.
 pub(crate) fn lasts(shortly: u64, long: u64) -> Duration {
@@ -193,27 +194,22 @@ pub(crate) struct Mix {
 }
 
 impl Mix {
-    /// All kinds of clients.
+    /// All kinds of clients. Together they leave some of two processors to those who renew and change things.
     pub(crate) fn all(market: &Market, master: &Master) -> Mix {
-        let kinds = ["keep=3", "think=6", "close=2", "download=3", "upload=2", "websocket=3"];
-        let mut mix = Mix::clients(market, master, &kinds);
-        mix.repeat("h2load", h2load(master, &["-n", "1500", "-c", "4", "-m", "4"]));
-        mix.repeat("h2load h1", h2load(master, &["-n", "300", "-c", "2", "--h1"]));
-        mix.repeat("wrk", wrk(master));
+        let kinds = ["paced=4", "think=6", "close=2", "download=2", "upload=2", "websocket=3"];
+        let mut mix = Mix::paced(market, master, &kinds, 8.0);
         mix.repeat(
-            "curl down",
-            curl(
-                master,
-                &["--limit-rate", "2M", "--output", "/dev/null"],
-                SITE,
-                "/big.bin",
-            ),
+            "h2load",
+            h2load(master, &["-n", "300", "-c", "3", "-m", "4", "--rps", "20"]),
         );
+        let h1 = h2load(master, &["-n", "100", "-c", "2", "--h1"]);
+        mix.repeat("h2load h1", rested(h1));
+        mix.repeat("wrk", rested(wrk(master)));
+        let down = ["--limit-rate", "4M", "--output", "/dev/null"];
+        mix.repeat("curl down", curl(master, &down, SITE, "/big.bin"));
         let body = format!("@{}", market.shop.project.path_of("site/big.bin").display());
-        mix.repeat(
-            "curl up",
-            curl(master, &["--limit-rate", "2M", "--data-binary", &body], APP, "/upload"),
-        );
+        let up = ["--limit-rate", "4M", "--data-binary", &body];
+        mix.repeat("curl up", curl(master, &up, APP, "/upload"));
         mix
     }
 
@@ -319,11 +315,20 @@ pub(crate) fn h2load(master: &Master, options: &[&str]) -> impl Fn() -> Result<u
     }
 }
 
+/// The same with a rest afterwards.
+fn rested(run: impl Fn() -> Result<u64, String> + Send) -> impl Fn() -> Result<u64, String> + Send {
+    move || {
+        let done = run();
+        pause(Duration::from_secs(1));
+        done
+    }
+}
+
 /// A second of wrk over kept connections; it counts what failed itself, and says so only if there was any.
 fn wrk(master: &Master) -> impl Fn() -> Result<u64, String> + Send + use<> {
     let host = format!("Host: {SITE}");
     let url = format!("https://{}/", master.https);
-    let arguments = ["-t1", "-c3", "-d1s", "--timeout", "30s", "-H", &host, &url].map(str::to_owned);
+    let arguments = ["-t1", "-c2", "-d1s", "--timeout", "30s", "-H", &host, &url].map(str::to_owned);
     move || {
         let text = output("wrk", &arguments)?;
         if text.contains("Socket errors") || text.contains("Non-2xx") {

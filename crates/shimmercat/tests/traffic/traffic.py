@@ -111,7 +111,7 @@ class Connection:
         digest, left = hashlib.sha256(), length
         while left:
             try:
-                data = await asyncio.wait_for(self.reader.read(min(left, PIECE)), PATIENCE)
+                data = await asyncio.wait_for(self.reader.read(min(left, 4 * PIECE)), PATIENCE)
             except (OSError, asyncio.TimeoutError) as error:
                 raise self.lost(f"reading, {left} of {length} bytes left", error) from error
             if not data:
@@ -222,6 +222,7 @@ async def paced(world, tally):
 async def close(world, tally):
     while not world.stopping.is_set():
         await small(world, tally, None, "Connection: close\r\n")
+        await world.pause(0.05)
 
 
 async def download(world, tally):
@@ -234,7 +235,7 @@ async def download(world, tally):
             headers = await connection.head()
             if int(headers["content-length"]) != length:
                 raise connection.lost("wrong length", headers["content-length"])
-            if await connection.body(length, per_second=length / 2) != digest:
+            if await connection.body(length, per_second=length / 2.5) != digest:
                 raise connection.lost("wrong bytes", "")
             tally.done += 1
         finally:
