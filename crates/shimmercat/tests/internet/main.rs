@@ -9,6 +9,7 @@ mod life;
 mod lossless;
 mod manager;
 mod mistakes;
+mod seen;
 mod several;
 mod shipped;
 mod supervised;
