@@ -91,7 +91,7 @@ impl Master {
             reloads: self.lives.tallies.reloads,
             reloads_refused: self.lives.tallies.reloads_refused,
             redis: (self.document.bus != Place::Off).then(|| self.reader.is_up()),
-            redis_starts: self.redis_starts.get(),
+            redis_starts: self.own_redis.starts.get(),
             log_lost: self.log.lost_so_far(),
             certificate_until: self.certificate.credentials.not_after().and_then(seconds),
             machines: self.roles.as_ref().map(|roles| roles.machines().len() as u64),

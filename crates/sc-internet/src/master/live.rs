@@ -23,6 +23,7 @@ use super::control::Ask;
 use super::count::Tallies;
 use super::error::RunError;
 use super::log::Log;
+use super::notes::OwnRedis;
 use super::process::{Given, News, Process};
 use super::reload::Reloads;
 use super::run::{LAST_LINES, Signal, Start, system};
@@ -116,8 +117,7 @@ pub(super) struct Master {
     /// Whether it was said that the service manager cannot be told.
     pub(super) is_manager_deaf: Cell<bool>,
     pub(super) own: Option<Own>,
-    /// How often the own Redis came up.
-    pub(super) redis_starts: Rc<Cell<u64>>,
+    pub(super) own_redis: Rc<OwnRedis>,
     pub(super) reader: Reader,
     pub(super) shipper: Shipper,
     pub(super) roles: Option<Roles>,

@@ -70,10 +70,20 @@ pub(super) fn event(note: &Note) -> Event {
     }
 }
 
+/// What is known of the own Redis.
+#[derive(Default)]
+pub(super) struct OwnRedis {
+    /// How often it was started.
+    pub(super) starts: Cell<u64>,
+    /// Whether its process runs and has answered.
+    is_up: Cell<bool>,
+}
+
 /// What is said of the own Redis.
-pub(super) fn redis(log: &Log, program: &str, starts: &Cell<u64>, health: &Health) {
+pub(super) fn redis(log: &Log, program: &str, seen: &OwnRedis, health: &Health) {
+    seen.is_up.set(matches!(health, Health::Up { .. }));
     match health {
-        Health::Starting => starts.set(starts.get() + 1),
+        Health::Starting => seen.starts.set(seen.starts.get() + 1),
         Health::Down { why, .. } => log.event(&Event::BusDown {
             redis: program.to_owned(),
             why: why.clone(),
@@ -82,16 +92,16 @@ pub(super) fn redis(log: &Log, program: &str, starts: &Cell<u64>, health: &Healt
     }
 }
 
-/// What is heard on the bus.
-pub(super) fn bus(log: &Log, redis: &str, is_own: bool, heard: Heard) {
+/// What is heard on the bus; `own` when the Redis is ours.
+pub(super) fn bus(log: &Log, redis: &str, own: Option<&OwnRedis>, heard: Heard) {
     match heard {
         Heard::Line(line) => log.line(line),
         Heard::Lost { lines, .. } => log.lost(lines),
         Heard::Up => log.event(&Event::BusUp {
             redis: redis.to_owned(),
         }),
-        // Of an own one the reason is known better by the one who looks after it.
-        Heard::Down { .. } if is_own => {}
+        // Why an own one ended is known better by the one who looks after it; that it is silent, only here.
+        Heard::Down { .. } if own.is_some_and(|own| !own.is_up.get()) => {}
         Heard::Down { why } => log.event(&Event::BusDown {
             redis: redis.to_owned(),
             why,

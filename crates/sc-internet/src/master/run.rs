@@ -24,6 +24,7 @@ use super::control;
 use super::error::RunError;
 use super::live::Master;
 use super::log::Log;
+use super::notes::OwnRedis;
 use super::tickets::SharedTickets;
 use super::{load, words};
 use crate::bus::{
@@ -131,8 +132,8 @@ pub async fn run(start: Start, next_signal: impl AsyncFnMut() -> Signal) -> Resu
     }));
     let (news, heard) = mpsc::channel(NEWS);
     let (asks, asked) = mpsc::channel(ASKS);
-    let redis_starts = Rc::new(Cell::new(0));
-    let (place, own) = bus(&start, &settings, (&log, &redis_starts), &tasks);
+    let own_redis = Rc::new(OwnRedis::default());
+    let (place, own) = bus(&start, &settings, (&log, &own_redis), &tasks);
     let document = Document {
         https_port: sockets.inet(Role::Https).first().map_or(443, |address| address.port()),
         addresses: [Role::Https, Role::Socks, Role::Redirect]
@@ -145,7 +146,7 @@ pub async fn run(start: Start, next_signal: impl AsyncFnMut() -> Signal) -> Resu
         version: start.version.to_owned(),
         settings,
     };
-    let reader = reader(&start, &document, &log, &tasks);
+    let reader = reader(&start, &document, (&log, &own_redis), &tasks);
     let shipper = shipper(&start, &document, ring, (&reader, &tasks));
     let now = (start.clock)();
     let root = Root::random(now).map_err(|error| system("get random bytes", std::io::Error::other(error)))?;
@@ -173,7 +174,7 @@ pub async fn run(start: Start, next_signal: impl AsyncFnMut() -> Signal) -> Resu
         service,
         is_manager_deaf: Cell::new(false),
         own,
-        redis_starts,
+        own_redis,
         reader,
         shipper,
         roles,
@@ -262,7 +263,7 @@ fn bus_instance(start: &Start, settings: &Settings) -> bus::Instance {
 fn bus(
     start: &Start,
     settings: &Settings,
-    (log, starts): (&Rc<Log>, &Rc<Cell<u64>>),
+    (log, seen): (&Rc<Log>, &Rc<OwnRedis>),
     tasks: &Tasks,
 ) -> (bus::Place, Option<Own>) {
     match &settings.redis {
@@ -276,14 +277,14 @@ fn bus(
         ) {
             None => (bus::Place::Off, None),
             Some(program) => {
-                let (told, starts) = (log.clone(), starts.clone());
+                let (told, seen) = (log.clone(), seen.clone());
                 let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 let own = Own::start(
                     &tasks.spawner(),
                     Owning {
                         program,
                         socket: start.places.runtime.join("redis.sock"),
-                        told: Rc::new(move |health| super::notes::redis(&told, &name, &starts, health)),
+                        told: Rc::new(move |health| super::notes::redis(&told, &name, &seen, health)),
                         seed: start.seed,
                     },
                 );
@@ -293,7 +294,7 @@ fn bus(
     }
 }
 
-fn reader(start: &Start, document: &Document, log: &Rc<Log>, tasks: &Tasks) -> Reader {
+fn reader(start: &Start, document: &Document, (log, own): (&Rc<Log>, &Rc<OwnRedis>), tasks: &Tasks) -> Reader {
     let target = Target::of(&document.bus).unwrap_or_else(|error| {
         log.event(&Event::BusDown {
             redis: "Redis".to_owned(),
@@ -304,13 +305,14 @@ fn reader(start: &Start, document: &Document, log: &Rc<Log>, tasks: &Tasks) -> R
     let shown = target.as_ref().map_or_else(String::new, ToString::to_string);
     let is_own = matches!(document.bus, bus::Place::Own { .. });
     let told = log.clone();
+    let own = is_own.then(|| own.clone());
     Reader::start(
         &tasks.spawner(),
         Reading {
             target,
             instance: document.instance.clone(),
             is_own,
-            told: Rc::new(move |heard| super::notes::bus(&told, &shown, is_own, heard)),
+            told: Rc::new(move |heard| super::notes::bus(&told, &shown, own.as_deref(), heard)),
             seed: start.seed,
         },
     )
