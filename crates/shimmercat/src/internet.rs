@@ -53,9 +53,8 @@ pub(crate) fn run(args: &Internet) -> Result<(), Report> {
             signals::Heard::Stop => Signal::Stop,
             signals::Heard::Reload => Signal::Reload,
         };
-        sc_internet::run(start, next)
-            .await
-            .map_err(|error| refused(&error, coloured))
+        let lived = Box::pin(sc_internet::run(start, next)).await;
+        lived.map_err(|error| refused(&error, coloured))
     });
     voice.finish();
     done
