@@ -89,7 +89,7 @@ where
         block: Alarm::default(),
         stall: Alarm::default(),
         stalled_at: 0,
-        opened: None,
+        opened: Instant::now(),
         pause: Alarm::default(),
         ending: None,
     };
@@ -166,8 +166,8 @@ struct Driver<IO, F> {
     /// A write that makes no progress.
     stall: Alarm,
     stalled_at: u64,
-    /// When the client last opened a stream.
-    opened: Option<Instant>,
+    /// When the client last opened a stream, or the connection: its first request may be under way.
+    opened: Instant,
     /// Until the client has opened none for a while.
     pause: Alarm,
     /// When GOAWAY was sent because of idleness or drain.
@@ -212,10 +212,9 @@ where
         if !end.begun.poll_is_over(cx) {
             return false;
         }
-        let Some(opened) = self.opened else { return true };
         let is_hurried = end.drain.hurry.is_cancelled();
         self.pause
-            .set_at(opened + if is_hurried { QUIET_IN_A_HURRY } else { QUIET });
+            .set_at(self.opened + if is_hurried { QUIET_IN_A_HURRY } else { QUIET });
         self.pause.poll_is_due(cx) || end.called.poll_is_over(cx)
     }
 
@@ -234,7 +233,7 @@ where
                 }
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     self.streams.push(exchange(request, respond));
-                    self.opened = Some(Instant::now());
+                    self.opened = Instant::now();
                     // Also for an exchange that is over before anybody looks.
                     self.idle.clear();
                     has_new = true;

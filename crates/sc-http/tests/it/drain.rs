@@ -268,6 +268,28 @@ fn an_http2_client_that_opens_stream_after_stream_is_told_when_it_pauses_or_at_t
 }
 
 #[test]
+fn a_fresh_http2_connection_is_given_the_time_for_its_first_request() {
+    run(async {
+        let drain = Drain {
+            goaway_after: Duration::ZERO,
+            ..drain()
+        };
+        drain.begin.cancel();
+        let (mut near, far) = duplex(1 << 16);
+        let app = Rc::new(App::default());
+        spawn_local(async move { sc_http::h2::serve(far, app, &Limits::default(), drain).await });
+        let start = Instant::now();
+        let hello = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, &[])];
+        near.write_all(&hello.concat()).await.unwrap();
+        sleep(Duration::from_millis(900)).await;
+        let get = frame(1, 5, 1, &[0x82, 0x87, 0x84, 0x01, 1, b'a']);
+        near.write_all(&get).await.unwrap();
+        while next_frame(&mut near).await.expect("a frame").0 != 7 {}
+        assert_eq!(since(start), 2, "a second after the first request");
+    });
+}
+
+#[test]
 fn a_client_that_does_not_hear_is_refused_after_a_while() {
     run(async {
         let drain = drain();
