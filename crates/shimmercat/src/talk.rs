@@ -198,6 +198,9 @@ fn internet(status: &Value) -> Vec<String> {
             ));
         }
     }
+    if let Some(waits_for) = status["waits_for"].as_str() {
+        lines.push(format!("  note     renewals wait: {}", waits_for.replace('_', " ")));
+    }
     lines.push(format!(
         "  open     {} connections; {} forced closes; {} log lines lost",
         status["connections"], status["forced_closes"], status["log"]["lost"]

@@ -44,6 +44,14 @@ pub(super) struct Reloads {
     refused: Option<String>,
 }
 
+/// Why a reload changes nothing.
+enum Refused {
+    /// Mistakes, rendered.
+    Settings(Vec<String>),
+    /// What is the matter with the certificate; said in the log where it is found.
+    Certificate(String),
+}
+
 /// One round of telling all workers.
 struct Round {
     attempt: u64,
@@ -71,35 +79,37 @@ impl Master {
         self.tell_reloading();
         match self.read_again() {
             Ok((settings, certificate)) => self.apply(settings, certificate, asker),
-            Err(mistakes) => {
-                self.lives.tallies.reloads_refused += 1;
-                if !mistakes.is_empty() {
-                    self.log.event(&Event::ReloadRefused {
-                        mistakes: mistakes.clone(),
-                    });
-                }
+            Err(refused) => {
+                let mistakes = match refused {
+                    Refused::Settings(mistakes) => {
+                        self.lives.tallies.reloads_refused += 1;
+                        self.log.event(&Event::ReloadRefused {
+                            mistakes: mistakes.clone(),
+                        });
+                        mistakes
+                    }
+                    Refused::Certificate(text) => vec![text],
+                };
                 answer(asker, Err(mistakes));
                 self.tell_reloaded();
             }
         }
     }
 
-    fn read_again(&mut self) -> Result<(Settings, Certificate), Vec<String>> {
-        let render = |mistakes: Vec<sc_config::Diagnostic>| -> Vec<String> {
-            mistakes
-                .iter()
-                .map(|mistake| sc_config::render(mistake, false))
-                .collect()
+    fn read_again(&mut self) -> Result<(Settings, Certificate), Refused> {
+        let render = |mistakes: Vec<sc_config::Diagnostic>| {
+            let rendered = mistakes.iter().map(|mistake| sc_config::render(mistake, false));
+            Refused::Settings(rendered.collect())
         };
         let settings = (self.start.reread)().map_err(render)?;
         load::check(&settings).map_err(render)?;
-        load::try_sites(&settings).map_err(|error| vec![format!("error: {}\n", chain(&error))])?;
-        let certificate = self.read_certificate(&settings)?;
+        load::try_sites(&settings).map_err(|error| Refused::Settings(vec![format!("error: {}\n", chain(&error))]))?;
+        let certificate = self.read_certificate(&settings).map_err(Refused::Certificate)?;
         Ok((settings, certificate))
     }
 
     /// A certificate that was not yet replaced as a whole is looked at once more before anything is said.
-    fn read_certificate(&mut self, settings: &Settings) -> Result<Certificate, Vec<String>> {
+    fn read_certificate(&mut self, settings: &Settings) -> Result<Certificate, String> {
         let error = match certificate::read(settings, &self.start.places) {
             Ok(certificate) => {
                 self.reloads.refused = None;
@@ -123,7 +133,7 @@ impl Master {
         if let Some(hint) = error.hint() {
             text.push_str(&format!("hint: {hint}\n"));
         }
-        Err(vec![text])
+        Err(text)
     }
 
     fn apply(&mut self, wanted: Settings, certificate: Certificate, asker: Option<Asker>) {

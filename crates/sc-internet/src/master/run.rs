@@ -111,6 +111,8 @@ pub async fn run(start: Start, next_signal: impl AsyncFnMut() -> Signal) -> Resu
     let wanted = wanted(&settings);
     // Workers of a master that was killed may still serve at these addresses; the lock says that they have none now.
     let sockets = Sockets::open(&wanted, lanes, service.inherited()?, true).map_err(RunError::Sockets)?;
+    // After what was passed in has been taken, and before the first child.
+    sc_net::child::keep_descriptors();
     for note in sockets.notes() {
         log.event(&Event::NotHeld {
             what: sc_server::chain(note),
