@@ -6,7 +6,7 @@ use sc_server::metrics::Metric;
 
 use super::live::Master;
 use super::notes;
-use crate::bus::{Health, Own, Place, Snapshot};
+use crate::bus::{Place, Snapshot};
 use crate::metrics::{self, LaneStanding, Standing, Totals, WorkerStanding};
 
 /// What only the master sees happen.
@@ -90,24 +90,11 @@ impl Master {
             crashed: self.lives.tallies.crashed,
             reloads: self.lives.tallies.reloads,
             reloads_refused: self.lives.tallies.reloads_refused,
-            redis: (self.document.bus != Place::Off).then(|| self.reader.is_up()),
-            redis_starts: self.own_redis.starts.get(),
+            redis: (self.bus.place != Place::Off).then(|| self.bus.reader.is_up()),
+            redis_starts: self.bus.starts(),
             log_lost: self.log.lost_so_far(),
             certificate_until: self.certificate.credentials.not_after().and_then(seconds),
-            machines: self.roles.as_ref().map(|roles| roles.machines().len() as u64),
-        }
-    }
-
-    /// How the bus is: a word, why when it is down, and the process of the own one.
-    pub(super) fn bus_health(&self) -> (&'static str, Option<String>, Option<u32>) {
-        match self.own.as_ref().map(Own::health) {
-            Some(Health::Starting) => ("starting", None, None),
-            Some(Health::Down { why, .. }) => ("down", Some(why), None),
-            Some(Health::Stopped) => ("stopped", None, None),
-            Some(Health::Up { pid }) => ("up", None, Some(pid)),
-            None if self.document.bus == Place::Off => ("off", None, None),
-            None if self.reader.is_up() => ("up", None, None),
-            None => ("down", None, None),
+            machines: self.bus.machines().map(|machines| machines.len() as u64),
         }
     }
 }

@@ -14,22 +14,21 @@ use sc_net::document;
 use sc_net::folder_watch::Watch;
 use sc_net::tasks::Tasks;
 use sc_server::Event;
-use sc_tls::tickets::Tickets;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 
+use super::bus::Bus;
 use super::certificate::Certificate;
 use super::control::Ask;
 use super::count::Tallies;
 use super::error::RunError;
 use super::log::Log;
-use super::notes::OwnRedis;
+use super::machine::{Load, Memory};
 use super::process::{Given, News, Process};
 use super::reload::Reloads;
-use super::run::{LAST_LINES, Signal, Start, system};
+use super::run::{Signal, Start, system};
 use super::tickets::SharedTickets;
 use super::{notes, words};
-use crate::bus::{Own, Reader, Roles, Shipper, Snapshot};
 use crate::messages::{Document, ToMaster, ToWorker};
 use crate::metrics::Totals;
 use crate::sockets::Sockets;
@@ -111,21 +110,12 @@ pub(super) struct Master {
     pub(super) document: Document,
     pub(super) documents: Documents,
     pub(super) certificate: Certificate,
-    pub(super) tickets: Rc<Tickets>,
+    pub(super) tickets: Rc<SharedTickets>,
     pub(super) sockets: Sockets,
     pub(super) service: Service,
     /// Whether it was said that the service manager cannot be told.
     pub(super) is_manager_deaf: Cell<bool>,
-    pub(super) own: Option<Own>,
-    pub(super) own_redis: Rc<OwnRedis>,
-    pub(super) reader: Reader,
-    pub(super) shipper: Shipper,
-    pub(super) roles: Option<Roles>,
-    pub(super) shared_tickets: Rc<SharedTickets>,
-    /// Rung when another machine's ticket keys were adopted.
-    pub(super) adopted: Rc<Notify>,
-    /// What other machines may see, as it was at the last survey.
-    pub(super) shown: Rc<RefCell<Snapshot>>,
+    pub(super) bus: Bus,
     pub(super) log: Rc<Log>,
     pub(super) tasks: Rc<Tasks>,
     pub(super) news: mpsc::Sender<News>,
@@ -144,7 +134,7 @@ impl Master {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut watch = self.watch.take();
-        let adopted = self.adopted.clone();
+        let tickets = self.tickets.clone();
         self.manager(|service| service.forget(self.sockets.forgotten()));
         self.manager(|service| service.store(&self.sockets.stored()));
         self.happened(supervisor::Event::Tick);
@@ -159,7 +149,7 @@ impl Master {
                 Some(ask) = asks.recv() => self.asked(ask),
                 () = changed(&mut watch) => self.reload(None),
                 () = sleep_until(wake) => self.time_passed(),
-                () = adopted.notified() => self.share_tickets(),
+                () = tickets.adopted() => self.share_tickets(),
                 _ = look.tick() => self.look(),
             }
             if self.watch.is_some() {
@@ -177,10 +167,7 @@ impl Master {
                 None => break,
             }
         }
-        self.shipper.flush(LAST_LINES).await;
-        if let Some(own) = &self.own {
-            own.stop().await;
-        }
+        self.bus.close().await;
         if self.service.is_told() {
             self.sockets.stay();
         }
@@ -257,7 +244,6 @@ impl Master {
     }
 
     fn spawn(&mut self, worker: Worker, lane: usize, generation: u64) -> io::Result<()> {
-        self.tickets.advance((self.start.clock)());
         let tickets = document::write("shimmercat tickets", &self.tickets.root().to_document())?;
         let given = Given {
             document: &self.documents.document,
@@ -265,7 +251,7 @@ impl Master {
             tickets: &tickets,
             sockets: self.sockets.of_lane(lane),
         };
-        self.reader.expect(&self.document.instance.worker(worker.0));
+        self.bus.reader.expect(&self.document.instance.worker(worker.0));
         let who = (worker, lane, generation);
         let process = Process::start(who, self.now(), &given, &self.tasks.spawner(), self.news.clone())?;
         self.log.event(&Event::WorkerStarted {
@@ -320,7 +306,9 @@ impl Master {
                 self.lives.stuck.remove(&worker);
                 self.lives.gone.bury(&process.counters);
                 let last = process.counters.get(LAST_LINE);
-                self.reader.ended(&self.document.instance.worker(worker.0), Some(last));
+                self.bus
+                    .reader
+                    .ended(&self.document.instance.worker(worker.0), Some(last));
                 self.log.event(&Event::WorkerEnded {
                     lane: process.lane as u64,
                     worker: worker.0,
@@ -352,7 +340,7 @@ impl Master {
                 self.happened(supervisor::Event::Failed(worker));
             }
             ToMaster::Configured { attempt, refused } => self.configured(worker, Some((attempt, refused))),
-            ToMaster::Log(lines) => self.reader.fallback(lines),
+            ToMaster::Log(lines) => self.bus.reader.fallback(lines),
             ToMaster::Drained { forced } => {
                 if forced > 0 {
                     let lane = self.lives.processes.get(&worker).map_or(0, |process| process.lane);
@@ -421,7 +409,6 @@ impl Master {
         let now = self.now();
         self.start.voice.go_on();
         self.look_for_stuck(now);
-        self.tickets.advance((self.start.clock)());
         if self.lives.surveyed.is_none_or(|then| now - then >= SURVEY) {
             self.lives.surveyed = Some(now);
             self.survey(now);
@@ -473,7 +460,7 @@ impl Master {
                 supervisor::Event::Release
             });
         }
-        *self.shown.borrow_mut() = self.snapshot();
+        self.bus.show(self.snapshot());
         if self.lives.is_ready {
             self.manager(|service| service.status(&words::summary(self)));
         }
@@ -506,66 +493,5 @@ async fn changed(watch: &mut Option<Watch>) {
     match watch {
         Some(watch) => watch.changed().await,
         None => std::future::pending().await,
-    }
-}
-
-/// Memory of the machine.
-pub(super) struct Memory {
-    available_bytes: u64,
-}
-
-/// What a worker takes, generously: code that is shared, buffers that are not.
-const WORKER_BYTES: u64 = 48 << 20;
-
-impl Memory {
-    /// As the kernel reckons it. Source: proc(5), `MemAvailable`; when it does not tell, there is enough.
-    pub(super) fn now() -> Self {
-        let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-        Memory {
-            available_bytes: kib.map_or(u64::MAX, |kib| kib.saturating_mul(1024)),
-        }
-    }
-
-    /// Whether each lane may keep a second worker, with as much again to spare.
-    pub(super) fn allows_standby(&self, lanes: usize) -> bool {
-        self.available_bytes >= WORKER_BYTES.saturating_mul(4).saturating_mul(lanes as u64)
-    }
-
-    fn allows_one_more(&self) -> bool {
-        self.available_bytes >= WORKER_BYTES
-    }
-}
-
-/// How busy the processors are.
-#[derive(Default)]
-struct Load {
-    busy: u64,
-    all: u64,
-}
-
-/// Above this share of the processors' time, in percent, nobody is renewed who need not be.
-const BUSY_PERCENT: u64 = 85;
-
-impl Load {
-    /// Whether they were too busy since the last time this was asked. Source: proc(5), `/proc/stat`.
-    fn is_overloaded(&mut self) -> bool {
-        let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
-        let ticks: Vec<u64> = text
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .split_ascii_whitespace()
-            .skip(1)
-            .filter_map(|field| field.parse().ok())
-            .collect();
-        // user nice system idle iowait irq softirq steal; guest times are in user's already.
-        let all: u64 = ticks.iter().take(8).sum();
-        let idle: u64 = ticks.iter().skip(3).take(2).sum();
-        let busy = all.saturating_sub(idle);
-        let before = std::mem::replace(self, Load { busy, all });
-        let (busy, all) = (busy.saturating_sub(before.busy), all.saturating_sub(before.all));
-        before.all > 0 && all > 0 && busy * 100 >= all * BUSY_PERCENT
     }
 }

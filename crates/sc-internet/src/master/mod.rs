@@ -4,6 +4,7 @@
 //! and who ends is not decided here but in [`crate::supervisor`]. A change of the configuration is in `reload.rs`, what a
 //! person sees of it in `status.rs` and `words.rs`.
 
+mod bus;
 mod certificate;
 mod control;
 mod count;
@@ -11,6 +12,7 @@ mod error;
 mod live;
 pub(crate) mod load;
 mod log;
+mod machine;
 mod notes;
 mod process;
 mod reload;

@@ -207,10 +207,8 @@ impl Master {
         changes.push(format!("~ certificate, until {not_after}"));
         let has_moved = (&certificate.chain, &certificate.key) != (&self.certificate.chain, &self.certificate.key);
         self.certificate = certificate;
-        self.shared_tickets.certify(self.certificate.credentials.clone());
-        if let Some(roles) = &self.roles {
-            roles.root_changed();
-        }
+        self.tickets.certify(self.certificate.credentials.clone());
+        self.bus.root_changed();
         if has_moved {
             self.watch = run::watch(&self.start, &self.certificate, &self.log);
         }

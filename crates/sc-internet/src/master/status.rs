@@ -74,8 +74,8 @@ impl Master {
     }
 
     fn redis(&self) -> Value {
-        let (state, why, pid) = self.bus_health();
-        let machines = self.roles.as_ref().map(|roles| roles.machines());
+        let (state, why, pid) = self.bus.health();
+        let machines = self.bus.machines();
         json!({ "state": state, "why": why, "what": words::redis(self), "pid": pid, "other_machines": machines })
     }
 }

@@ -12,27 +12,35 @@ use crate::bus::{Offered, SharedRoot};
 
 /// The master's root and what it takes to share it.
 pub(super) struct SharedTickets {
-    tickets: Rc<Tickets>,
+    tickets: Tickets,
     credentials: RefCell<Rc<Credentials>>,
     clock: fn() -> SystemTime,
     /// Wakes the master when another machine's root was adopted: its workers have to hear of it.
-    adopted: Rc<Notify>,
+    adopted: Notify,
 }
 
 impl SharedTickets {
-    pub(super) fn new(
-        tickets: Rc<Tickets>,
-        credentials: Rc<Credentials>,
-        clock: fn() -> SystemTime,
-        adopted: Rc<Notify>,
-    ) -> Self {
+    pub(super) fn new(tickets: Tickets, credentials: Rc<Credentials>, clock: fn() -> SystemTime) -> Self {
         let credentials = RefCell::new(credentials);
         SharedTickets {
             tickets,
             credentials,
             clock,
-            adopted,
+            adopted: Notify::new(),
         }
+    }
+
+    /// Goes on with the time, and gives the root that workers begin with.
+    pub(super) fn root(&self) -> Root {
+        self.tickets.advance((self.clock)());
+        self.tickets.root()
+    }
+
+    /// Waits until another machine's root was adopted.
+    ///
+    /// Cancel: nothing is lost.
+    pub(super) async fn adopted(&self) {
+        self.adopted.notified().await;
     }
 
     /// Seals with another certificate's key from now on.
