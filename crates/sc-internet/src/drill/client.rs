@@ -70,33 +70,60 @@ pub(super) enum Met {
     Afterwards,
 }
 
-/// All open connections.
+/// All open connections, and the kills that they may have met.
 #[derive(Default)]
-pub(super) struct Lines(RefCell<Vec<Weak<Line>>>);
+pub(super) struct Lines {
+    open: RefCell<Vec<Weak<Line>>>,
+    kills: RefCell<Vec<Kill>>,
+}
+
+/// A worker was killed that had the connections of these ports; `None` when that is not known.
+struct Kill {
+    killed: Killed,
+    ports: Option<Vec<u16>>,
+}
+
+impl Kill {
+    fn has(&self, port: u16) -> bool {
+        self.ports.as_ref().is_none_or(|ports| ports.contains(&port))
+    }
+}
 
 impl Lines {
-    fn open(&self, port: u16) -> Rc<Line> {
+    /// Notes a new connection, which was asked for at `dialled`.
+    ///
+    /// Shape: a worker may have accepted it, and been killed, before its client came to know that it is open.
+    fn open(&self, port: u16, dialled: Instant) -> Rc<Line> {
+        let kills = self.kills.borrow();
+        let met = kills
+            .iter()
+            .rev()
+            .find(|kill| dialled <= kill.killed.at && kill.has(port));
         let line = Rc::new(Line {
             port,
-            killed: Cell::new(None),
+            killed: Cell::new(met.map(|kill| kill.killed)),
         });
-        let mut lines = self.0.borrow_mut();
+        let mut lines = self.open.borrow_mut();
         lines.retain(|line| line.strong_count() > 0);
         lines.push(Rc::downgrade(&line));
         line
     }
 
     /// Notes that a worker was killed, with the ports of the connections that it had; `None` when that is not known.
-    pub(super) fn killed(&self, ports: Option<&[u16]>) {
+    pub(super) fn killed(&self, ports: Option<Vec<u16>>) {
         let killed = Killed {
             at: Instant::now(),
             is_certain: ports.is_some(),
         };
-        for line in self.0.borrow().iter().filter_map(Weak::upgrade) {
-            if ports.is_none_or(|ports| ports.contains(&line.port)) {
+        let kill = Kill { killed, ports };
+        for line in self.open.borrow().iter().filter_map(Weak::upgrade) {
+            if kill.has(line.port) {
                 line.killed.set(Some(killed));
             }
         }
+        let mut kills = self.kills.borrow_mut();
+        kills.retain(|kill| kill.killed.at.elapsed() <= PATIENCE);
+        kills.push(kill);
     }
 }
 
@@ -186,6 +213,7 @@ impl Dialler {
         site: &Site,
         config: Arc<ClientConfig>,
     ) -> Result<(Secure, Rc<Line>), (Failure, Option<Rc<Line>>)> {
+        let began = Instant::now();
         let dialled = TcpStream::connect(self.https).await;
         let dialled = dialled.and_then(|stream| {
             // Small requests must not wait for each other.
@@ -195,7 +223,7 @@ impl Dialler {
         });
         let (stream, port) =
             dialled.map_err(|error| (Failure::broken(format!("the connection was refused: {error}")), None))?;
-        let line = self.lines.open(port);
+        let line = self.lines.open(port, began);
         match sc_tls::connect(stream, &site.name, config, PATIENCE).await {
             Ok(connected) => Ok((Box::new(connected.stream), line)),
             Err(error) => Err((
@@ -283,4 +311,42 @@ async fn read(sent: Result<Incoming, SendError>) -> Result<Seen, Failure> {
 /// The words of sc-http's client are about applications; here the server itself is asked.
 fn words(fault: &Fault) -> String {
     fault.chain().replace("the application", "the server")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_worker_had_is_known_by_its_port() {
+        let lines = Lines::default();
+        let began = Instant::now();
+        let (held, other) = (lines.open(1, began), lines.open(2, began));
+        lines.killed(Some(vec![1, 3]));
+        let late = Instant::now() + Duration::from_secs(1);
+        assert_eq!(held.met_kill(began, late), Met::InFlight);
+        assert_eq!(held.met_kill(late, late), Met::Afterwards);
+        assert_eq!(other.met_kill(began, late), Met::Nothing);
+        assert_eq!(
+            lines.open(3, began).met_kill(began, late),
+            Met::InFlight,
+            "it was accepted already"
+        );
+        assert_eq!(
+            lines.open(3, late).met_kill(late, late),
+            Met::Nothing,
+            "the port is used again"
+        );
+    }
+
+    #[test]
+    fn without_the_ports_a_kill_excuses_for_a_moment_only() {
+        let lines = Lines::default();
+        let began = Instant::now();
+        let line = lines.open(1, began);
+        lines.killed(None);
+        let soon = Instant::now() + AFTERMATH / 2;
+        assert_eq!(line.met_kill(began, soon), Met::InFlight);
+        assert_eq!(line.met_kill(began, soon + AFTERMATH), Met::Nothing);
+    }
 }

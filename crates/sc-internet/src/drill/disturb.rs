@@ -21,7 +21,7 @@ use super::report::Deeds;
 /// How long the instance may take for what it is asked.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long a lane may take until it has a warm worker again before another one is killed there.
+/// How long it may take until a lane has a warm worker again, or Redis runs again, before it is disturbed once more.
 const RIPE_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long the first warm workers may take.
@@ -107,11 +107,11 @@ impl Disturber {
                 self.done.borrow_mut().kills += 1;
             }
             Deed::KillRedis => {
-                self.child(redis(&self.desk.status().await?))?.signal(Signal::KILL)?;
+                self.redis().await?.signal(Signal::KILL)?;
                 self.done.borrow_mut().redis_kills += 1;
             }
             Deed::FreezeRedis { during } => {
-                let frozen = Frozen::stop(self.child(redis(&self.desk.status().await?))?)?;
+                let frozen = Frozen::stop(self.redis().await?)?;
                 sleep(during).await;
                 drop(frozen);
                 self.done.borrow_mut().redis_freezes += 1;
@@ -129,37 +129,33 @@ impl Disturber {
         let frozen = Frozen::stop(worker)?;
         frozen.wait_stopped().await;
         // From here to the kill no client runs, and the worker accepts nothing more.
-        self.world
-            .dialler
-            .lines
-            .killed(ports(worker.pid(), self.https).as_deref());
+        self.world.dialler.lines.killed(ports(worker.pid(), self.https));
         frozen.kill()
     }
 
     /// The active worker of a lane, once another one stands ready behind it.
     async fn ripe(&self, lane: usize) -> Result<Doomed, String> {
-        let until = Instant::now() + RIPE_WITHIN;
-        loop {
-            let status = self.desk.status().await?;
-            if let Some(pid) = active(&status, lane, self.has_standby) {
-                return self.child(Some(pid));
-            }
-            if Instant::now() > until {
-                return Err("its lane had no worker to follow".to_owned());
-            }
-            sleep(LOOK).await;
-        }
+        let pid = |status: &Value| active(status, lane, self.has_standby);
+        self.child(pid, "its lane had no worker to follow").await
     }
 
-    /// A process that may get a signal.
-    fn child(&self, pid: Option<u64>) -> Result<Doomed, String> {
-        let pid = pid
-            .and_then(|pid| u32::try_from(pid).ok())
-            .ok_or("it was not running")?;
-        if parent(pid) != Some(self.master) {
-            return Err(format!("the process {pid} is not the instance's"));
+    /// Redis, once it runs again after the last time.
+    async fn redis(&self) -> Result<Doomed, String> {
+        self.child(redis, "it was not running").await
+    }
+
+    /// A process that may get a signal, waited for.
+    async fn child(&self, pid: impl Fn(&Value) -> Option<u64>, absent: &str) -> Result<Doomed, String> {
+        let until = Instant::now() + RIPE_WITHIN;
+        loop {
+            let found = pid(&self.desk.status().await?).and_then(|pid| u32::try_from(pid).ok());
+            match found {
+                Some(pid) if parent(pid) == Some(self.master) => return Doomed::of(pid),
+                // It has just ended, or is about to be followed.
+                _ if Instant::now() > until => return Err(absent.to_owned()),
+                _ => sleep(LOOK).await,
+            }
         }
-        Doomed::of(pid)
     }
 }
 

@@ -284,7 +284,11 @@ fn a_certificate_for_several_names_is_written_once() {
     let names = ["www.shop.example".to_owned(), "*.shop.example".to_owned()];
     let (chain, key) = ca.issue(&names, today(), &place.dir()).unwrap();
     let credentials = crate::Credentials::read(&chain, &key).unwrap();
-    assert!(credentials.uncovered(&["www.shop.example", "a.shop.example"]).is_empty());
+    assert!(
+        credentials
+            .uncovered(&["www.shop.example", "a.shop.example"])
+            .is_empty()
+    );
     assert_eq!(credentials.names(), ["www.shop.example", "*.shop.example"]);
     assert_eq!(credentials.not_after(), Some(today() + days(1)));
     assert_eq!(place.mode("privkey.pem") & 0o777, 0o600);
