@@ -2,6 +2,7 @@
 
 mod alone;
 mod crash;
+mod drill;
 mod edges;
 mod gate;
 mod kit;
