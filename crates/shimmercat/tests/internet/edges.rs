@@ -111,7 +111,7 @@ fn the_certificate_must_cover_every_public_name_at_the_start_and_at_a_reload() {
     assert!(
         refused
             .stderr
-            .contains("error: the certificate does not cover www.other.example"),
+            .contains("error: the certificate does not cover `www.other.example`"),
         "{}",
         refused.stderr
     );
