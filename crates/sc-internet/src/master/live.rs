@@ -209,6 +209,8 @@ impl Master {
 
     fn act(&mut self, action: Action, events: &mut VecDeque<supervisor::Event>) {
         match action {
+            // The run is over before it began: those who are still there are waited for, and nobody follows them.
+            Action::Spawn { .. } if self.lives.unfit.is_some() => {}
             Action::Spawn {
                 worker,
                 lane,
