@@ -432,10 +432,11 @@ impl Master {
         let has_slept = now - std::mem::replace(&mut self.lives.looked, now) > STUCK_AFTER / 2;
         let mut events = Vec::new();
         for (worker, process) in &self.lives.processes {
-            if has_slept {
+            let is_starting = matches!(self.supervisor.state(*worker), None | Some((_, State::Starting)));
+            // Nor does one that starts turn its loop yet: its silence counts from when it is ready.
+            if has_slept || is_starting {
                 process.heard_now(now);
             }
-            let is_starting = matches!(self.supervisor.state(*worker), None | Some((_, State::Starting)));
             let is_stuck = !is_starting && now - process.silent_since(now) >= STUCK_AFTER;
             if is_stuck && self.lives.stuck.insert(*worker) {
                 events.push(supervisor::Event::Stuck(*worker));
