@@ -183,6 +183,14 @@ impl Engine {
         });
     }
 
+    /// Says that something the master sent did not arrive.
+    pub(super) fn told_incomplete(&self, error: &std::io::Error) {
+        self.diary.event(Event::Internal {
+            place: "channel",
+            fault: error.to_string(),
+        });
+    }
+
     /// Ends when everything that was begun has ended, or at the deadline; how much had to be cut.
     pub(super) async fn drained(&self, mut deadline: watch::Receiver<Option<Instant>>) -> u64 {
         loop {

@@ -182,6 +182,8 @@ impl Life {
                 forced = &mut drained => return self.end(forced).await,
                 said = self.channel.receive(), if !self.is_orphan => match said {
                     Ok(Some(message)) => self.obey(message).await?,
+                    // There were no descriptors left for what came with a message. It is lost; its master is not.
+                    Err(error) if error.kind() == io::ErrorKind::InvalidData => self.engine.told_incomplete(&error),
                     // Whether the master ended or broke its own rules: it is a master no more.
                     Ok(None) | Err(_) => {
                         self.is_orphan = true;
