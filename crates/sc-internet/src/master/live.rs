@@ -253,9 +253,10 @@ impl Master {
             tickets: &tickets,
             sockets: self.sockets.of_lane(lane),
         };
-        self.bus.reader.expect(&self.document.instance.worker(worker.0));
         let who = (worker, lane, generation);
         let process = Process::start(who, self.now(), &given, &self.tasks.spawner(), self.news.clone())?;
+        // Nothing that it says is heard before this; and one that could not be started would be waited for without end.
+        self.bus.reader.expect(&self.document.instance.worker(worker.0));
         self.log.event(&Event::WorkerStarted {
             lane: lane as u64,
             worker: worker.0,
