@@ -20,6 +20,12 @@ pub(super) struct Certificate {
 }
 
 impl Certificate {
+    /// Whether it is this one, from the same files. The chain counts: one that was not complete is repaired by a reload.
+    pub(super) fn is_same(&self, other: &Certificate) -> bool {
+        (&self.chain, &self.key) == (&other.chain, &other.key)
+            && *self.credentials.to_document() == *other.credentials.to_document()
+    }
+
     /// Whole days until its end, when those are few.
     pub(super) fn ends_in_days(&self, now: SystemTime) -> Option<u64> {
         let left = self.credentials.not_after()?.duration_since(now).unwrap_or_default();

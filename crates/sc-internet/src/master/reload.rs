@@ -145,7 +145,7 @@ impl Master {
             });
             changes.push(format!("~ {setting} applies after a restart"));
         }
-        let is_certified = certificate.credentials.fingerprint() != self.certificate.credentials.fingerprint();
+        let is_certified = !certificate.is_same(&self.certificate);
         let is_changed = settings != self.document.settings;
         if !is_certified && !is_changed {
             answer(asker, Ok(changes));
