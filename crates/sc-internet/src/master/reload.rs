@@ -103,6 +103,8 @@ impl Master {
         };
         let settings = (self.start.reread)().map_err(render)?;
         load::check(&settings).map_err(render)?;
+        // What takes a restart goes on as it is: a proxy that others reach must not be let out by what is new around it.
+        load::check(&kept(&self.document.settings, settings.clone()).0).map_err(render)?;
         load::try_sites(&settings).map_err(|error| Refused::Settings(vec![format!("error: {}\n", chain(&error))]))?;
         let certificate = self.read_certificate(&settings).map_err(Refused::Certificate)?;
         Ok((settings, certificate))
