@@ -218,19 +218,22 @@ impl Master {
     }
 
     fn begin_round(&mut self, former: Document, changes: Vec<String>, asker: Option<Asker>) {
-        self.happened(supervisor::Event::ReloadBegan);
         self.reloads.attempt += 1;
         let attempt = self.reloads.attempt;
-        let waiting = self.tell_all(&ToWorker::Configure { attempt }, &self.documents.document);
         self.reloads.round = Some(Round {
             attempt,
-            waiting,
+            waiting: BTreeSet::new(),
             refused: None,
             until: self.now() + ROUND_TIME,
             changes,
             former,
             askers: asker.into_iter().collect(),
         });
+        self.happened(supervisor::Event::ReloadBegan);
+        let waiting = self.tell_all(&ToWorker::Configure { attempt }, &self.documents.document);
+        if let Some(round) = &mut self.reloads.round {
+            round.waiting = waiting;
+        }
         self.end_round_if_over();
     }
 
@@ -297,6 +300,12 @@ impl Master {
     /// Serves what was served before the last change: it cost too many workers.
     pub(super) fn roll_back(&mut self) {
         if let Some(former) = self.reloads.former.take() {
+            if let Some(round) = &mut self.reloads.round {
+                // What is being tried just now does not apply either, and its asker has to know.
+                let why = "too many workers were lost after the change before, which is rolled back";
+                round.refused.get_or_insert_with(|| why.to_owned());
+                round.former = former.clone();
+            }
             self.restore(former);
             self.settings_changed();
         }
