@@ -97,7 +97,7 @@ impl Download {
     }
 
     /// Asserts that it ends without its second half.
-    pub(crate) fn is_cut(mut self) -> bool {
+    pub(crate) fn was_cut(mut self) -> bool {
         self.0.is_closed()
     }
 }

@@ -21,7 +21,20 @@ const OFTEN: Duration = Duration::from_millis(200);
 /// Renews the lanes in turn.
 fn recycle(master: &Master, turn: u64, lanes: u64) {
     let answer = master.ask("POST", &format!("/recycle?lane={}", turn % lanes));
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(
+        answer.status,
+        200,
+        "renewal {turn}: {}\n{}",
+        answer.text(),
+        last_words(master)
+    );
+}
+
+/// What a master said last.
+fn last_words(master: &Master) -> String {
+    let lines = master.program.lines();
+    let last = &lines[lines.len().saturating_sub(30)..];
+    last.iter().map(|line| format!("{line}\n")).collect()
 }
 
 #[test]

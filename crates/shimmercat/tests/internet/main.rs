@@ -1,5 +1,7 @@
 //! Black-box tests of `shimmercat internet`. One binary; every file beside this one is a module of it.
 
+#![allow(clippy::print_stdout, reason = "the tests print the figures that they have measured")]
+
 mod alone;
 mod crash;
 mod drill;

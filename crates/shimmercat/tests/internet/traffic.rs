@@ -37,7 +37,6 @@ pub(crate) fn is_long() -> bool {
 }
 
 /// Prints figures; a test runner shows them with `--no-capture`.
-#[expect(clippy::print_stdout, reason = "figures are for whoever runs the test")]
 pub(crate) fn say(figures: std::fmt::Arguments<'_>) {
     println!("{figures}");
 }
