@@ -86,6 +86,7 @@ impl Master {
                         self.log.event(&Event::ReloadRefused {
                             mistakes: mistakes.clone(),
                         });
+                        self.certify_what_runs();
                         mistakes
                     }
                     Refused::Certificate(text) => vec![text],
@@ -108,6 +109,17 @@ impl Master {
         load::try_sites(&settings).map_err(|error| Refused::Settings(vec![format!("error: {}\n", chain(&error))]))?;
         let certificate = self.read_certificate(&settings).map_err(Refused::Certificate)?;
         Ok((settings, certificate))
+    }
+
+    /// Mistakes in the file must not keep a certificate in use until it ends: what runs gets the new one all the same.
+    fn certify_what_runs(&mut self) {
+        let running = self.document.settings.clone();
+        if let Ok(certificate) = self.read_certificate(&running)
+            && !certificate.is_same(&self.certificate)
+        {
+            // The log says what comes of it; the verdict is on the file.
+            self.certify(certificate, &mut Vec::new());
+        }
     }
 
     /// A certificate that was not yet replaced as a whole is looked at once more before anything is said.
