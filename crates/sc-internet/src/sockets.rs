@@ -124,8 +124,8 @@ pub struct Sockets {
     _locks: Vec<AddressLock>,
 }
 
-/// Where a wanted address is listened on.
-#[derive(Debug)]
+/// Where a wanted address is listened on; a name may stand for several.
+#[derive(Debug, Eq, PartialEq)]
 struct Listening {
     role: Role,
     shown: String,
@@ -286,12 +286,19 @@ impl Opening {
             Address::Tcp(addr) => Some(self.tcp(role, *addr)?),
             Address::Unix(path) => self.unix(role, path)?,
             Address::Fd(number) => self.numbered(role, *number)?,
-            Address::SocketName(name) => self.named(role, name)?,
+            Address::SocketName(name) => return self.named(role, name, &wanted.address),
             Address::Name { .. } => return Err(SocketsError::NotListening(wanted.address.clone())),
         };
-        let shown = inet.map_or_else(|| wanted.address.to_string(), |addr| addr.to_string());
-        self.sockets.places.push(Listening { role, shown, inet });
+        self.listens_at(role, &wanted.address, inet);
         Ok(())
+    }
+
+    fn listens_at(&mut self, role: Role, wanted: &Address, inet: Option<SocketAddr>) {
+        let shown = inet.map_or_else(|| wanted.to_string(), |addr| addr.to_string());
+        let place = Listening { role, shown, inet };
+        if !self.sockets.places.contains(&place) {
+            self.sockets.places.push(place);
+        }
     }
 
     /// Opens one socket for each lane, and for HTTPS two of UDP; returns the address with the port that was chosen.
@@ -400,7 +407,7 @@ impl Opening {
     }
 
     /// Spreads the sockets of a name over the lanes: each lane has at least one, and each socket at least one lane.
-    fn named(&mut self, role: Role, name: &str) -> Result<Option<SocketAddr>, SocketsError> {
+    fn named(&mut self, role: Role, name: &str, wanted: &Address) -> Result<(), SocketsError> {
         let (found, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.passed)
             .into_iter()
             .partition(|passed| passed.name == name);
@@ -412,16 +419,16 @@ impl Opening {
                 known: self.passed.iter().map(|passed| passed.name.clone()).collect(),
             });
         }
-        let mut local = None;
         for (at, passed) in found.into_iter().enumerate() {
             let share = if count < lanes {
                 Share::Each { of: count, at }
             } else {
                 Share::One(at % lanes)
             };
-            local = self.use_passed(role, share, passed.fd)?;
+            let local = self.use_passed(role, share, passed.fd)?;
+            self.listens_at(role, wanted, local);
         }
-        Ok(local)
+        Ok(())
     }
 
     fn use_passed(&mut self, role: Role, share: Share, socket: OwnedFd) -> Result<Option<SocketAddr>, SocketsError> {
