@@ -51,6 +51,20 @@ fn wait_gone(pids: &[u32]) {
     });
 }
 
+/// Tells workers without a master to end until they have: asked twice, they do not wait for those who idle. Signals that
+/// come close together count as one.
+fn hurry(pids: &[u32]) {
+    eventually("workers without a master end", Duration::from_secs(9), || {
+        pids.iter().for_each(|pid| signal(*pid, Signal::TERM));
+        let left: Vec<_> = pids.iter().filter(|pid| !is_gone(**pid)).collect();
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
+    });
+}
+
 /// All workers of a master, whatever their state.
 fn all_workers(master: &Master) -> Vec<u32> {
     ["starting", "warm", "active", "draining"]
@@ -440,10 +454,10 @@ fn a_master_that_was_killed_gets_its_sockets_back_and_no_connection_is_lost() {
         signal(*pid, Signal::TERM);
     }
     gate.open();
-    // It was told to end, and still lets go of nothing that it has begun.
+    // They were told to end, and still let go of nothing that they have begun.
     let mut kept = download.finish();
-    assert!(kept.is_closed() || ask(&mut kept) == 200, "and ends in order");
-    wait_gone(&orphans);
+    hurry(&orphans);
+    assert!(kept.is_closed());
     let (mut served, mut slowest) = (0, Duration::ZERO);
     for visitor in visitors {
         let (count, failed, time) = visitor.end();
@@ -489,6 +503,52 @@ fn restarts_refuse_nobody_because_the_sockets_stay_open_in_between() {
 }
 
 #[test]
+fn a_restart_with_fewer_lanes_or_elsewhere_takes_what_fits_and_gives_the_rest_back() {
+    let (shop, manager) = (Shop::new(), Manager::new());
+    let [port, other] = [free_port(), free_port()];
+    let start = |port: u16, lanes: &str| {
+        let listen = format!("127.0.0.1:{port}");
+        let launch = shop
+            .shimmercat(["internet", "--workers", lanes, "--listen", &listen])
+            .arg("--cert")
+            .arg(&shop.certificate.chain)
+            .arg("--key")
+            .arg(&shop.certificate.key);
+        shop.launch(manager.give_back(launch))
+    };
+    let tls = TlsClient::new(&shop.certificate.ca, &["http/1.1"]);
+    start(port, "3").stop();
+    let (names, sockets) = (manager.names(), manager.sockets());
+    assert_eq!(
+        names.len(),
+        9,
+        "one of TCP and two of UDP for each of three lanes: {names:?}"
+    );
+
+    // The one lane that is left accepts from all of them: a queue that nobody accepts from would swallow connections.
+    let fewer = start(port, "1");
+    assert_eq!(held(fewer.program.pid(), &sockets), sockets);
+    for _ in 0..30 {
+        assert_eq!(visit(fewer.https, &tls), Ok(()));
+    }
+    assert_eq!(manager.names(), names);
+    fewer.stop();
+
+    let elsewhere = start(other, "1");
+    eventually("what is of no use is given back", PATIENCE, || {
+        let names = manager.names();
+        let is_new = |name: &String| name.ends_with(&format!("%3A{other}"));
+        if names.len() == 3 && names.iter().all(is_new) {
+            Ok(())
+        } else {
+            Err(names)
+        }
+    });
+    assert_eq!(visit(elsewhere.https, &tls), Ok(()));
+    elsewhere.stop();
+}
+
+#[test]
 fn without_a_store_workers_of_a_dead_master_serve_on_and_another_master_begins_beside_them() {
     let gate = Gate::start();
     let shop = gate.shop();
@@ -523,18 +583,14 @@ fn without_a_store_workers_of_a_dead_master_serve_on_and_another_master_begins_b
     assert_eq!(second.https, first.https);
     assert!(orphans.iter().all(|pid| !is_gone(*pid)), "former workers serve on");
     assert_eq!(second.curl(&format!("https://{SITE}/")).run().status, 200);
-    let tell_orphans = || {
+    if std::env::var_os("SHIMMERCAT_LONG").is_none() {
         for pid in &orphans {
             signal(*pid, Signal::TERM);
         }
-    };
-    if std::env::var_os("SHIMMERCAT_LONG").is_none() {
-        tell_orphans();
         gate.open();
         download.finish();
         assert_eq!(ask(&mut idle), 200, "an idle connection is served once more");
-        // Asked twice, they do not wait for those who idle.
-        tell_orphans();
+        hurry(&orphans);
     } else {
         gate.open();
         download.finish();
@@ -551,7 +607,6 @@ fn without_a_store_workers_of_a_dead_master_serve_on_and_another_master_begins_b
             died.elapsed()
         );
     }
-    wait_gone(&orphans);
     for _ in 0..20 {
         assert_eq!(second.curl(&format!("https://{SITE}/")).run().status, 200);
     }
@@ -571,15 +626,17 @@ fn children_named(parent: u32, name: &str) -> Vec<u32> {
 #[test]
 fn systemd_socket_activation_hands_sockets_over_by_name() {
     let shop = Shop::new();
-    let (https, redirect) = (free_port(), free_port());
+    let [https, second, redirect] = [free_port(), free_port(), free_port()];
     let program = find_program("systemd-socket-activate");
     let activator = [
         program.to_str().expect("a path of letters"),
         "-l",
         &format!("127.0.0.1:{https}"),
         "-l",
+        &format!("127.0.0.1:{second}"),
+        "-l",
         &format!("127.0.0.1:{redirect}"),
-        "--fdname=web:plain",
+        "--fdname=web:web:plain",
     ];
     let launch = shop
         .shimmercat([
@@ -604,11 +661,18 @@ fn systemd_socket_activation_hands_sockets_over_by_name() {
         let client = TlsClient::new(&shop.certificate.ca, &["http/1.1"]);
         move || visit(address, &client)
     });
+    program.wait_for_text(&format!("https    127.0.0.1:{https}, 127.0.0.1:{second}"), PATIENCE);
     program.wait_for_text("next: shimmercat status", PATIENCE);
     assert_eq!(visitor.join().expect("a visitor does not panic"), Ok(()));
     let client = TlsClient::new(&shop.certificate.ca, &["http/1.1"]);
-    for _ in 0..10 {
-        assert_eq!(visit(address, &client), Ok(()));
+    for address in [address, (Ipv4Addr::LOCALHOST, second).into()] {
+        for _ in 0..10 {
+            assert_eq!(
+                visit(address, &client),
+                Ok(()),
+                "every socket of the name is accepted from"
+            );
+        }
     }
     let mut plain = Http1::new(client::tcp((Ipv4Addr::LOCALHOST, redirect).into()));
     let moved = plain.request(&Request::get(SITE, "/"));
@@ -665,6 +729,7 @@ fn supervisord_conf(shop: &Shop, listen: &str) -> String {
             "environment" => format!("environment=HOME=\"{home}\""),
             // The test has no such user.
             "user" => continue,
+            "startsecs" => "startsecs=1".to_owned(),
             "stdout_logfile" => format!("stdout_logfile={home}/out.log"),
             "stderr_logfile" => format!("stderr_logfile={home}/err.log"),
             _ => line.to_owned(),
