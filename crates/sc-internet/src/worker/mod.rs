@@ -217,8 +217,13 @@ impl Life {
             ToWorker::Start { .. } => Err("it was started twice".to_owned()),
             ToWorker::Activate => {
                 let activated = self.activate();
+                // Only a worker that does accept may have the one before it drain.
+                let said = match &activated {
+                    Ok(()) => ToMaster::Accepting,
+                    Err(why) => ToMaster::Failed { why: why.clone() },
+                };
                 // A master that is gone need not be told.
-                let _ = tell(&self.channel, &ToMaster::Accepting).await;
+                let _ = tell(&self.channel, &said).await;
                 activated
             }
             ToWorker::Configure { attempt } => {
