@@ -60,7 +60,7 @@ pub(super) async fn settled(desk: &Desk, may_have_standby: bool) -> Result<Stand
         let lanes = status["lanes"].as_array().map_or(0, Vec::len);
         let ripe = (0..lanes).filter(|lane| active(&status, *lane, true).is_some()).count();
         let has_redis = redis(&status).is_some();
-        if (ripe == lanes && may_have_standby) || Instant::now() > until || !may_have_standby {
+        if ripe == lanes || !may_have_standby || Instant::now() > until {
             return Ok(Standing {
                 lanes,
                 has_redis,
@@ -267,7 +267,8 @@ fn connection(line: &str, ours: u16) -> Option<(u16, u64)> {
     let local = port(fields.nth(1)?)?;
     let remote = port(fields.next()?)?;
     let inode = fields.nth(6)?.parse().ok()?;
-    (local == ours).then_some((remote, inode))
+    // The listening socket itself has no other end.
+    (local == ours && remote != 0).then_some((remote, inode))
 }
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ pub async fn serve(served: Served) -> Result<(), ServedError> {
         1 => Signal::Stop,
         _ => std::future::pending().await,
     };
-    master::run(start, next).await.map_err(ServedError::Run)
+    Box::pin(master::run(start, next)).await.map_err(ServedError::Run)
 }
 
 /// What the drill said: where its folder is, and the settings.

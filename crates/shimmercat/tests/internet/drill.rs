@@ -1,4 +1,7 @@
 //! `shimmercat drill`: finds nothing where nothing is lost, names what is lost, repeats itself, and leaves nothing behind.
+//!
+//! `SHIMMERCAT_LONG=1` makes the first of these drills last for a minute.
+#![expect(clippy::print_stdout, reason = "figures are for whoever runs the test")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -216,7 +219,7 @@ fn answer(mut stream: TcpStream, is_broken: bool) -> std::io::Result<()> {
     let whole = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\n";
     match whole.get(..20).filter(|_| is_broken) {
         Some(part) => stream.write_all(part.as_bytes()),
-        None => write!(stream, "{whole}hi\n"),
+        None => writeln!(stream, "{whole}hi"),
     }
 }
 
