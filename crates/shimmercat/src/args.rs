@@ -16,10 +16,9 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serves the sites of devlove.yaml on this machine, for whoever builds them
+    // Without words here clap takes those of the struct, which are longer in `--help`.
     #[command(alias = "delove")]
     Devlove(Devlove),
-    /// A master mode for monitoring workers and running in the Internet
     Internet(Internet),
     /// Reads devlove.yaml and reports every mistake; binds nothing
     Check(Check),
@@ -33,12 +32,13 @@ pub(crate) enum Command {
     Recycle(Recycle),
     /// Prints the latest log lines of the running instance
     Logs(Logs),
-    /// Loads your sites on loopback while workers and Redis die, counts losses
     Drill(Drill),
     /// Prints the JSON Schema of devlove.yaml
     Schema,
     /// Prints a completion script for a shell
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        shell: clap_complete::Shell,
+    },
     /// Prints the manual page
     Man,
     /// A worker's process; the master starts it

@@ -45,6 +45,7 @@ fn help_of_every_command() {
         "reload",
         "recycle",
         "logs",
+        "drill",
         "schema",
         "completions",
         "man",
