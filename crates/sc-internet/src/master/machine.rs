@@ -1,4 +1,27 @@
-//! How the machine is: its memory, and how busy its processors are. Read from proc(5), which never waits.
+//! How the machine is: its memory, and how busy its processors are. Read from proc(5), which never waits. Also how many
+//! descriptors it lets us have.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Descriptors that a process of ours can use: more than its connections, those to applications and its files come to.
+const DESCRIPTORS: u64 = 524_288;
+
+/// Takes as many descriptors as we may have, for the master and, since children inherit it, for its workers: the usual
+/// 1,024 are the clients of one lane.
+///
+/// Shape: never less than before. A service manager that filters system calls has set the number that it wants.
+pub(super) fn allow_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(DESCRIPTORS).min(DESCRIPTORS);
+    if limit.current.is_some_and(|current| current < most) {
+        let raised = Rlimit {
+            current: Some(most),
+            ..limit
+        };
+        // Where it is not allowed, accepting pauses when they run out, and says so.
+        let _ = setrlimit(Resource::Nofile, raised);
+    }
+}
 
 /// Memory of the machine.
 pub(super) struct Memory {
@@ -59,5 +82,20 @@ impl Load {
         let before = std::mem::replace(self, Load { busy, all });
         let (busy, all) = (busy.saturating_sub(before.busy), all.saturating_sub(before.all));
         before.all > 0 && all > 0 && busy * 100 >= all * BUSY_PERCENT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_descriptors_as_may_be_are_taken() {
+        let before = getrlimit(Resource::Nofile);
+        allow_descriptors();
+        let after = getrlimit(Resource::Nofile);
+        assert_eq!(after.maximum, before.maximum);
+        let most = before.maximum.unwrap_or(DESCRIPTORS).min(DESCRIPTORS);
+        assert!(after.current.is_none_or(|current| current >= most), "{after:?}");
     }
 }

@@ -24,7 +24,7 @@ use super::certificate::{self, Certificate};
 use super::error::RunError;
 use super::live::{Documents, Lives, Master};
 use super::log::Log;
-use super::machine::Memory;
+use super::machine::{self, Memory};
 use super::reload::Reloads;
 use super::tickets::SharedTickets;
 use super::{control, load, words};
@@ -153,6 +153,7 @@ fn tasks(log: &Rc<Log>) -> Tasks {
 fn sockets(start: &Start, log: &Log) -> Result<(Service, Sockets), RunError> {
     let mut service = Service::from_environment(|name| start.environment.get(OsStr::new(name)).cloned())?;
     let wanted = wanted(&start.settings);
+    machine::allow_descriptors();
     // Workers of a master that was killed may still serve at these addresses; the lock says that they have none now.
     let sockets = Sockets::open(&wanted, lanes(&start.settings), service.inherited()?, true);
     let sockets = sockets.map_err(RunError::Sockets)?;
