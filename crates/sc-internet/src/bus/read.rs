@@ -173,7 +173,7 @@ impl Shared {
             (self.told)(match one {
                 Sorted::Line(line) => Heard::Line(line),
                 Sorted::Lost { worker, lines } => {
-                    self.lost.set(self.lost.get() + lines);
+                    self.lost.set(self.lost.get().saturating_add(lines));
                     Heard::Lost { worker, lines }
                 }
             });

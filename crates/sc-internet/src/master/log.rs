@@ -76,7 +76,7 @@ impl Log {
 
     /// Lines that were written and never came.
     pub(super) fn lost(&self, count: u64) {
-        self.lost.set(self.lost.get() + count);
+        self.lost.set(self.lost.get().saturating_add(count));
         self.event(&Event::LogLost { count });
     }
 
