@@ -371,7 +371,8 @@ fn an_ordinary_user_binds_443_and_80_after_setcap() {
     let processes = eventually("two workers for each lane, and Redis", PATIENCE, || {
         let processes: Vec<u32> = children(pid).into_iter().chain([pid]).collect();
         let names: Vec<String> = processes.iter().map(|process| command_of(*process)).collect();
-        let is_complete = names.len() == 6 && names.iter().filter(|name| *name == "shimmercat").count() == 5;
+        let count = |wanted: &str| names.iter().filter(|name| *name == wanted).count();
+        let is_complete = (names.len(), count("shimmercat"), count("redis-server")) == (6, 5, 1);
         if is_complete { Ok(processes) } else { Err(names) }
     });
     for process in &processes {
