@@ -26,6 +26,17 @@ impl Certificate {
             && *self.credentials.to_document() == *other.credentials.to_document()
     }
 
+    /// Why no browser would take it at this time, if so.
+    pub(super) fn untimely(&self, now: SystemTime) -> Option<&'static str> {
+        if self.credentials.not_after().is_some_and(|end| end < now) {
+            Some("has ended")
+        } else if self.credentials.not_before().is_some_and(|begin| begin > now) {
+            Some("is not valid yet")
+        } else {
+            None
+        }
+    }
+
     /// Whole days until its end, when those are few.
     pub(super) fn ends_in_days(&self, now: SystemTime) -> Option<u64> {
         let left = self.credentials.not_after()?.duration_since(now).unwrap_or_default();

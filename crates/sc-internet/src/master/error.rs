@@ -37,6 +37,14 @@ pub enum RunError {
         #[source]
         source: Covered,
     },
+    /// The certificate is not for this day, unlike the one that is in use.
+    #[error("the certificate in `{}` {when}", chain.display())]
+    NotValid {
+        /// Its file.
+        chain: PathBuf,
+        /// What of it: that it has ended, or not begun.
+        when: &'static str,
+    },
     /// A listening socket could not be had.
     #[error("cannot listen")]
     Sockets(#[source] SocketsError),
@@ -110,6 +118,7 @@ impl RunError {
                 | RunError::NoCertificate(_)
                 | RunError::Certificate(_)
                 | RunError::Uncovered { .. }
+                | RunError::NotValid { .. }
                 | RunError::Site(_)
         )
     }
@@ -135,6 +144,7 @@ impl RunError {
             RunError::Uncovered { .. } => {
                 Some("reissue it with these names, take the sites out, or give them `audience: network`")
             }
+            RunError::NotValid { .. } => Some("look at what was copied there, and at the clock of this machine"),
             RunError::Sockets(SocketsError::Bind(BindError::Denied { .. })) => {
                 Some("let it bind low ports: setcap cap_net_bind_service=+ep `which shimmercat`")
             }

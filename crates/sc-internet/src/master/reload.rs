@@ -122,9 +122,20 @@ impl Master {
         }
     }
 
-    /// A certificate that was not yet replaced as a whole is looked at once more before anything is said.
+    /// A certificate that was not yet replaced as a whole is looked at once more before anything is said. One that no
+    /// browser takes today does not replace one that they do.
     fn read_certificate(&mut self, settings: &Settings) -> Result<Certificate, String> {
-        let error = match certificate::read(settings, &self.start.places) {
+        let now = (self.start.clock)();
+        let was_timely = self.certificate.untimely(now).is_none();
+        let read = certificate::read(settings, &self.start.places);
+        let read = read.and_then(|certificate| match certificate.untimely(now) {
+            Some(when) if was_timely => {
+                let chain = certificate.chain;
+                Err(RunError::NotValid { chain, when })
+            }
+            _ => Ok(certificate),
+        });
+        let error = match read {
             Ok(certificate) => {
                 self.reloads.refused = None;
                 self.reloads.look_again = None;
@@ -133,8 +144,8 @@ impl Master {
             Err(error) => error,
         };
         let why = chain(&error);
-        let is_uncovered = matches!(error, RunError::Uncovered { .. });
-        if !is_uncovered && self.reloads.look_again.is_none() && self.reloads.refused.as_ref() != Some(&why) {
+        let is_whole = matches!(error, RunError::Uncovered { .. } | RunError::NotValid { .. });
+        if !is_whole && self.reloads.look_again.is_none() && self.reloads.refused.as_ref() != Some(&why) {
             self.reloads.look_again = Some(self.now() + PAIR_TIME);
         } else {
             self.reloads.look_again = None;
