@@ -10,6 +10,7 @@ use sc_config::{Diagnostic, Places, Settings};
 use sc_net::tasks::Tasks;
 use sc_site::SiteError;
 use sc_tls::{CaError, ClientConfigError};
+use serde_json::Value;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -219,73 +220,82 @@ impl Work {
         let plan = Plan::new(self.seed, self.lasts, standing.lanes, standing.has_redis);
         told(Told::Begins(&plan, &scope));
 
-        let world = Rc::new(World::new(self.dialler, known));
-        let done = Rc::new(RefCell::new(Deeds::default()));
         let disturber = Disturber {
             desk: desk.clone(),
             master: instance.pid,
             https: instance.https,
             has_standby: standing.has_standby,
-            world: world.clone(),
-            done: done.clone(),
+            world: Rc::new(World::new(self.dialler, known)),
+            done: Rc::default(),
         };
-        let clients = Tasks::new(|_| {});
-        world.start(self.seed, &clients);
-        let interrupted = {
-            let disturb = async {
-                disturber.carry_out(&plan).await;
-                std::future::pending::<()>().await;
-            };
-            let ticks = async {
-                while world.elapsed() < plan.lasts {
-                    tokio::time::sleep(TICK.min(plan.lasts)).await;
-                    tell(told, &world, &done);
-                }
-            };
-            tokio::select! {
-                () = disturb => false,
-                () = ticks => false,
-                () = stopped.cancelled() => true,
-            }
-        };
-        let lasted = world.elapsed();
-        world.end();
-        let in_flight = async {
-            // Every request has its own deadline, so all of them end.
-            let _ = timeout(PATIENCE * 2, clients.wait()).await;
-        };
-        tokio::select! {
-            () = in_flight => {}
-            () = stopped.cancelled() => {}
-        }
-        drop(clients);
-        tell(told, &world, &done);
+        let interrupted = load_and_disturb(&disturber, &plan, told, stopped).await;
         let status = desk.status().await.unwrap_or_default();
-        let counted = |name: &str| status[name].as_u64().unwrap_or(0);
-        let mut account = world.account.borrow_mut();
-        let deeds = done.borrow().clone();
-        Ok(Report {
-            seed: self.seed,
-            lasted,
-            interrupted,
-            requests: account.total(),
-            by_protocol: Protocol::ALL.into_iter().zip(account.requests).collect(),
-            deeds,
-            latency: account.latency(),
-            reconnected: account.reconnected,
-            killed: account.killed,
-            changed: account.changed,
-            lost: account.lost,
-            lost_by_application: account.lost_by_application,
-            losses: std::mem::take(&mut account.losses),
-            forced_closes: counted("forced_closes"),
-            panics: counted("panics"),
-            notes: scope
-                .left_out
-                .iter()
-                .map(|left_out| format!("not asked for: {left_out}"))
-                .collect(),
-        })
+        Ok(sum(&disturber, &plan, &scope, &status, interrupted))
+    }
+}
+
+/// Has the clients ask and everything go wrong for as long as planned; says whether it was stopped before.
+async fn load_and_disturb(
+    disturber: &Disturber,
+    plan: &Plan,
+    told: &dyn Fn(Told<'_>),
+    stopped: &CancellationToken,
+) -> bool {
+    let (world, done) = (&disturber.world, &disturber.done);
+    let clients = Tasks::new(|_| {});
+    world.start(plan.seed, &clients);
+    let disturb = async {
+        disturber.carry_out(plan).await;
+        std::future::pending::<()>().await;
+    };
+    let ticks = async {
+        while world.elapsed() < plan.lasts {
+            tokio::time::sleep(TICK.min(plan.lasts)).await;
+            tell(told, world, done);
+        }
+    };
+    let interrupted = tokio::select! {
+        () = disturb => false,
+        () = ticks => false,
+        () = stopped.cancelled() => true,
+    };
+    world.end();
+    let in_flight = async {
+        // Every request has its own deadline, so all of them end.
+        let _ = timeout(PATIENCE * 2, clients.wait()).await;
+    };
+    tokio::select! {
+        () = in_flight => {}
+        () = stopped.cancelled() => {}
+    }
+    tell(told, world, done);
+    interrupted
+}
+
+fn sum(disturber: &Disturber, plan: &Plan, scope: &Scope, status: &Value, interrupted: bool) -> Report {
+    let counted = |name: &str| status[name].as_u64().unwrap_or(0);
+    let mut account = disturber.world.account.borrow_mut();
+    Report {
+        seed: plan.seed,
+        lasted: disturber.world.elapsed(),
+        interrupted,
+        requests: account.total(),
+        by_protocol: Protocol::ALL.into_iter().zip(account.requests).collect(),
+        deeds: disturber.done.borrow().clone(),
+        latency: account.latency(),
+        reconnected: account.reconnected,
+        killed: account.killed,
+        changed: account.changed,
+        lost: account.lost,
+        lost_by_application: account.lost_by_application,
+        losses: std::mem::take(&mut account.losses),
+        forced_closes: counted("forced_closes"),
+        panics: counted("panics"),
+        notes: scope
+            .left_out
+            .iter()
+            .map(|left_out| format!("not asked for: {left_out}"))
+            .collect(),
     }
 }
 

@@ -61,7 +61,8 @@ fn json(done: &Finished) -> Value {
 fn listing(folder: &Path) -> BTreeMap<PathBuf, u64> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let about = entry.metadata().expect("it can be looked at");
+        // What is being removed may be gone by now.
+        let Ok(about) = entry.metadata() else { continue };
         if about.is_dir() {
             found.extend(listing(&entry.path()));
         }
