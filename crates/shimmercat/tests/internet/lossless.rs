@@ -178,10 +178,11 @@ fn a_master_stays_as_it_is_however_often_workers_are_renewed() {
     ));
     say(format_args!("descriptors: {first:?}"));
     assert_eq!(seen[3].0, seen[0].0, "processes");
-    // A connection to the control socket or to Redis may just be ending.
-    eventually("as many descriptors as before", PATIENCE, || {
+    // A connection to the control socket or to Redis may just be ending, now or when they were counted first.
+    eventually("no more descriptors than before", PATIENCE, || {
         let last = descriptors(pid);
-        if last == first { Ok(()) } else { Err(last) }
+        let is_more = |(kind, count): (&String, &usize)| first.get(kind).is_none_or(|before| count > before);
+        if last.iter().any(is_more) { Err(last) } else { Ok(()) }
     });
     assert_eq!(listening_sockets(pid), sockets, "no lane's socket is ever closed");
     if is_long() {
