@@ -15,7 +15,7 @@ use super::error::RunError;
 use super::live::{self, Master};
 use super::{load, run, words};
 use crate::messages::{Document, ToWorker};
-use crate::supervisor::{self, Moment, Worker};
+use crate::supervisor::{self, Moment, State, Worker};
 use crate::systemd::Service;
 
 /// What a reload came to: what changed, or the mistakes, each as text of one or more lines.
@@ -24,7 +24,7 @@ pub(super) type Verdict = Result<Vec<String>, Vec<String>>;
 /// Whoever wants to know.
 pub(super) type Asker = oneshot::Sender<Verdict>;
 
-/// How long the workers may take. One that takes longer is stuck, and its successor begins with the new settings.
+/// How long the workers may take. One that takes longer is renewed, and its successor begins with the new settings.
 const ROUND_TIME: Duration = Duration::from_secs(10);
 
 /// How long a certificate and its key may be of two minds, because somebody is replacing one after the other.
@@ -288,6 +288,11 @@ impl Master {
             return;
         }
         let Some(round) = self.reloads.round.take() else { return };
+        let is_deaf = |worker: &Worker| match self.supervisor.state(*worker) {
+            Some((lane, State::Active)) => Some(lane),
+            _ => None,
+        };
+        let deaf: BTreeSet<usize> = round.waiting.iter().filter_map(is_deaf).collect();
         let verdict = match round.refused {
             None => {
                 self.reloads.former = Some(round.former);
@@ -311,6 +316,10 @@ impl Master {
             changed: verdict.is_ok(),
         });
         self.settings_changed();
+        for lane in deaf {
+            // It may have lost the message, for want of descriptors; its successor begins with what holds now. Nobody asked.
+            self.recycle(vec![lane], oneshot::channel().0);
+        }
         for asker in round.askers {
             // Whoever asked may have gone.
             let _ = asker.send(verdict.clone());
