@@ -7,17 +7,20 @@ mod crash;
 mod drill;
 mod edges;
 mod gate;
+mod kept;
 mod kit;
 mod life;
 mod lossless;
 mod manager;
 mod mistakes;
+mod processes;
 mod seen;
 mod several;
 mod shipped;
 mod supervised;
 mod traffic;
 mod user_pages;
+mod visitors;
 
 #[test]
 fn no_file_is_forgotten() {
