@@ -15,6 +15,22 @@ use crate::sockets::Role;
 /// Bytes that a document may have: a file of the largest size that is read, several times over.
 pub(crate) const DOCUMENT_BYTES: usize = 64 << 20;
 
+/// Bytes of a reason that are passed on: enough for any that somebody reads, and it always fits a message.
+const REASON_BYTES: usize = 8 << 10;
+
+/// A reason, cut where it is too long.
+pub(crate) fn reason(mut why: String) -> String {
+    if why.len() > REASON_BYTES {
+        let end = (0..=REASON_BYTES)
+            .rev()
+            .find(|at| why.is_char_boundary(*at))
+            .unwrap_or(0);
+        why.truncate(end);
+        why.push_str("...");
+    }
+    why
+}
+
 /// What the master says.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) enum ToWorker {

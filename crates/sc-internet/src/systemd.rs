@@ -36,8 +36,8 @@ pub const VARIABLES: [&str; 7] = [
 const FIRST_FD: i32 = 3;
 /// More than any number of lanes and addresses needs; the usual limit of a service is 524,288.
 const MOST_FDS: i32 = 65_536;
-/// How long a service manager that reads nothing may keep us.
-const SEND_TIME: Duration = Duration::from_secs(1);
+/// How long a service manager that reads nothing may keep us: one message of ours is told every second or so.
+const SEND_TIME: Duration = Duration::from_millis(50);
 
 /// The connection to a service manager; without one, every call does nothing and succeeds.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ use super::error::{Covered, RunError};
 const ENDS_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// The certificate and the files it came from.
+#[derive(Clone)]
 pub(super) struct Certificate {
     pub(super) chain: PathBuf,
     pub(super) key: PathBuf,

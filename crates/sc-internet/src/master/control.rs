@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::live::Master;
 use super::log::Log;
 use super::notes;
-use super::reload::Verdict;
+use super::reload::{Verdict, Wish};
 use crate::supervisor::Outcome;
 
 /// Pieces of a log that may wait for who follows it.
@@ -42,7 +42,7 @@ impl Master {
         match ask {
             Ask::Status(asker) => drop(asker.send(self.status())),
             Ask::Metrics(asker) => drop(asker.send(self.metrics())),
-            Ask::Reload(asker) => self.reload(Some(asker)),
+            Ask::Reload(asker) => self.reload(Wish::command(asker)),
             Ask::Recycle(lanes, asker) => self.recycle(lanes, asker),
         }
     }

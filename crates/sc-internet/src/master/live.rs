@@ -25,7 +25,7 @@ use super::error::RunError;
 use super::log::Log;
 use super::machine::{Load, Memory};
 use super::process::{Given, News, Process};
-use super::reload::Reloads;
+use super::reload::{Reloads, Wish};
 use super::run::{Signal, Start, system};
 use super::tickets::SharedTickets;
 use super::{notes, words};
@@ -47,6 +47,9 @@ const SURVEY: Duration = Duration::from_secs(5);
 
 /// How long exchanges may still take when somebody asks a second time to stop.
 const HURRIED_TIME: Duration = Duration::from_secs(3);
+
+/// Workers that may end without a word before the first has served.
+const MOST_EARLY_ENDS: u32 = 8;
 
 /// How often it is said that the certificate ends soon.
 const REMINDER: Duration = Duration::from_secs(24 * 3600);
@@ -89,6 +92,8 @@ pub(super) struct Lives {
     pub(super) stops: u32,
     pub(super) is_ready: bool,
     has_stopped: bool,
+    /// Workers that ended before any had served.
+    early_ends: u32,
     /// Why the very first workers cannot serve.
     unfit: Option<String>,
     looked: Moment,
@@ -143,11 +148,11 @@ impl Master {
             tokio::select! {
                 signal = next_signal() => match signal {
                     Signal::Stop => self.stop(),
-                    Signal::Reload => self.reload(None),
+                    Signal::Reload => self.reload(Wish::signal()),
                 },
                 Some(news) = news.recv() => self.heard(news),
                 Some(ask) = asks.recv() => self.asked(ask),
-                () = changed(&mut watch) => self.reload(None),
+                () = changed(&mut watch) => self.reload(Wish::seen()),
                 () = sleep_until(wake) => self.time_passed(),
                 () = tickets.adopted() => self.share_tickets(),
                 _ = look.tick() => self.look(),
@@ -325,6 +330,7 @@ impl Master {
                     &mut self.lives.tallies.crashed
                 };
                 *tally += 1;
+                self.ended_early(worker, process.lane, clean);
                 self.happened(supervisor::Event::Exited { worker, clean });
             }
         }
@@ -343,7 +349,12 @@ impl Master {
                 self.happened(supervisor::Event::Failed(worker));
             }
             ToMaster::Configured { attempt, refused } => self.configured(worker, Some((attempt, refused))),
-            ToMaster::Log(lines) => self.bus.reader.fallback(lines),
+            ToMaster::Log(mut lines) => {
+                // A worker speaks for itself only.
+                let name = self.document.instance.worker(worker.0);
+                lines.retain(|line| line.worker == name);
+                self.bus.reader.fallback(lines);
+            }
             ToMaster::Drained { forced } => {
                 if forced > 0 {
                     let lane = self.lives.processes.get(&worker).map_or(0, |process| process.lane);
@@ -355,6 +366,17 @@ impl Master {
                 }
                 self.happened(supervisor::Event::Drained(worker));
             }
+        }
+    }
+
+    /// A worker that ends before any has ever served, without a word, may do so for ever: a few of them are enough.
+    fn ended_early(&mut self, worker: Worker, lane: usize, clean: bool) {
+        if clean || self.lives.is_ready || self.supervisor.serving() > 0 {
+            return;
+        }
+        self.lives.early_ends += 1;
+        if self.lives.early_ends >= MOST_EARLY_ENDS && self.lives.unfit.is_none() {
+            self.unfit(worker, lane, "each ends before it has said anything; the log says how");
         }
     }
 

@@ -30,18 +30,75 @@ const ROUND_TIME: Duration = Duration::from_secs(10);
 /// How long a certificate and its key may be of two minds, because somebody is replacing one after the other.
 const PAIR_TIME: Duration = Duration::from_secs(1);
 
+/// What is said of settings that cost too many workers before.
+const ROLLED_BACK: &str = "error: these settings were rolled back, because workers were lost with them\n\
+                           hint: repair what they lead to, then have them tried again with `shimmercat reload`\n";
+
 /// Reloads, past and present.
 #[derive(Default)]
 pub(super) struct Reloads {
     attempt: u64,
     round: Option<Round>,
-    /// Those who asked while one was under way; another follows for them.
-    waiting: Vec<Option<Asker>>,
+    /// Who asked while one was under way; one more follows for all of them.
+    next: Option<Wish>,
     /// What ran before the last change, for when that proves fatal.
-    former: Option<Document>,
+    former: Option<Former>,
+    /// Settings that were rolled back: only a person has them tried again.
+    rolled_back: Option<Settings>,
     /// When the certificate is looked at again, and what was last said about it.
     look_again: Option<Moment>,
     refused: Option<String>,
+}
+
+/// Why a reload is begun.
+#[derive(Default)]
+pub(super) struct Wish {
+    /// Somebody asked for it; otherwise a change was seen.
+    by_person: bool,
+    askers: Vec<Asker>,
+}
+
+impl Wish {
+    /// A file has changed.
+    pub(super) fn seen() -> Self {
+        Wish::default()
+    }
+
+    /// A person asks, by a signal.
+    pub(super) fn signal() -> Self {
+        Wish {
+            by_person: true,
+            ..Wish::default()
+        }
+    }
+
+    /// A person asks, and waits for the verdict.
+    pub(super) fn command(asker: Asker) -> Self {
+        Wish {
+            by_person: true,
+            askers: vec![asker],
+        }
+    }
+
+    fn join(&mut self, other: Wish) {
+        self.by_person |= other.by_person;
+        self.askers.extend(other.askers);
+    }
+
+    fn answer(self, verdict: &Verdict) {
+        for asker in self.askers {
+            // Whoever asked may have gone.
+            let _ = asker.send(verdict.clone());
+        }
+    }
+}
+
+/// What ran before a change.
+#[derive(Clone)]
+struct Former {
+    document: Document,
+    /// When the certificate was changed as well.
+    certificate: Option<Certificate>,
 }
 
 /// Why a reload changes nothing.
@@ -50,6 +107,8 @@ enum Refused {
     Settings(Vec<String>),
     /// What is the matter with the certificate; said in the log where it is found.
     Certificate(String),
+    /// It does not cover what is new; it may cover what runs.
+    Uncovered(String),
 }
 
 /// One round of telling all workers.
@@ -59,8 +118,8 @@ struct Round {
     refused: Option<String>,
     until: Moment,
     changes: Vec<String>,
-    former: Document,
-    askers: Vec<Asker>,
+    former: Former,
+    wish: Wish,
 }
 
 impl Reloads {
@@ -72,29 +131,38 @@ impl Reloads {
 
 impl Master {
     /// Reads the file and the certificate again; a good change is given to the workers, a bad one changes nothing.
-    pub(super) fn reload(&mut self, asker: Option<Asker>) {
+    pub(super) fn reload(&mut self, wish: Wish) {
         if self.reloads.round.is_some() {
-            return self.reloads.waiting.push(asker);
+            return self.reloads.next.get_or_insert_default().join(wish);
         }
         self.tell_reloading();
         match self.read_again() {
-            Ok((settings, certificate)) => self.apply(settings, certificate, asker),
+            Ok((settings, certificate)) => self.apply(settings, certificate, wish),
             Err(refused) => {
                 let mistakes = match refused {
                     Refused::Settings(mistakes) => {
-                        self.lives.tallies.reloads_refused += 1;
-                        self.log.event(&Event::ReloadRefused {
-                            mistakes: mistakes.clone(),
-                        });
-                        self.certify_what_runs();
+                        self.refuse(&mistakes);
                         mistakes
+                    }
+                    Refused::Uncovered(text) => {
+                        self.certify_what_runs();
+                        vec![text]
                     }
                     Refused::Certificate(text) => vec![text],
                 };
-                answer(asker, Err(mistakes));
+                wish.answer(&Err(mistakes));
                 self.tell_reloaded();
             }
         }
+    }
+
+    /// Says that the file is not applied; a new certificate is all the same.
+    fn refuse(&mut self, mistakes: &[String]) {
+        self.lives.tallies.reloads_refused += 1;
+        self.log.event(&Event::ReloadRefused {
+            mistakes: mistakes.to_vec(),
+        });
+        self.certify_what_runs();
     }
 
     fn read_again(&mut self) -> Result<(Settings, Certificate), Refused> {
@@ -107,7 +175,7 @@ impl Master {
         // What takes a restart goes on as it is: a proxy that others reach must not be let out by what is new around it.
         load::check(&kept(&self.document.settings, settings.clone()).0).map_err(render)?;
         load::try_sites(&settings).map_err(|error| Refused::Settings(vec![format!("error: {}\n", chain(&error))]))?;
-        let certificate = self.read_certificate(&settings).map_err(Refused::Certificate)?;
+        let certificate = self.read_certificate(&settings)?;
         Ok((settings, certificate))
     }
 
@@ -124,7 +192,7 @@ impl Master {
 
     /// A certificate that was not yet replaced as a whole is looked at once more before anything is said. One that no
     /// browser takes today does not replace one that they do.
-    fn read_certificate(&mut self, settings: &Settings) -> Result<Certificate, String> {
+    fn read_certificate(&mut self, settings: &Settings) -> Result<Certificate, Refused> {
         let now = (self.start.clock)();
         let was_timely = self.certificate.untimely(now).is_none();
         let read = certificate::read(settings, &self.start.places);
@@ -158,11 +226,20 @@ impl Master {
         if let Some(hint) = error.hint() {
             text.push_str(&format!("hint: {hint}\n"));
         }
-        Err(text)
+        Err(match error {
+            RunError::Uncovered { .. } => Refused::Uncovered(text),
+            _ => Refused::Certificate(text),
+        })
     }
 
-    fn apply(&mut self, wanted: Settings, certificate: Certificate, asker: Option<Asker>) {
+    fn apply(&mut self, wanted: Settings, certificate: Certificate, wish: Wish) {
         let (settings, after_restart) = kept(&self.document.settings, wanted);
+        if !wish.by_person && self.reloads.rolled_back.as_ref() == Some(&settings) {
+            let mistakes = vec![ROLLED_BACK.to_owned()];
+            self.refuse(&mistakes);
+            wish.answer(&Err(mistakes));
+            return self.tell_reloaded();
+        }
         let mut changes = sc_config::changes(&self.document.settings, &settings);
         for setting in after_restart {
             self.log.event(&Event::RestartNeeded {
@@ -171,30 +248,28 @@ impl Master {
             changes.push(format!("~ {setting} applies after a restart"));
         }
         let is_certified = !certificate.is_same(&self.certificate);
-        let is_changed = settings != self.document.settings;
-        if !is_certified && !is_changed {
-            answer(asker, Ok(changes));
+        if !is_certified && settings == self.document.settings {
+            wish.answer(&Ok(changes));
             return self.tell_reloaded();
         }
+        let former = Former {
+            document: self.document.clone(),
+            certificate: is_certified.then(|| self.certificate.clone()),
+        };
         if is_certified && !self.certify(certificate, &mut changes) {
-            answer(
-                asker,
-                Err(vec![
-                    "error: the certificate cannot be given to the workers\n".to_owned(),
-                ]),
-            );
+            let mistakes = vec!["error: the certificate cannot be given to the workers\n".to_owned()];
+            wish.answer(&Err(mistakes));
             return self.tell_reloaded();
         }
-        let former = self.document.clone();
         self.document.settings = settings;
         match live::write_settings(&self.document) {
             Ok(written) => {
                 self.documents.document = written;
-                self.begin_round(former, changes, asker);
+                self.begin_round(former, changes, wish);
             }
             Err(error) => {
-                self.document = former;
-                answer(asker, Err(vec![format!("error: {error}\n")]));
+                self.document = former.document;
+                wish.answer(&Err(vec![format!("error: {error}\n")]));
                 self.tell_reloaded();
             }
         }
@@ -240,7 +315,7 @@ impl Master {
         true
     }
 
-    fn begin_round(&mut self, former: Document, changes: Vec<String>, asker: Option<Asker>) {
+    fn begin_round(&mut self, former: Former, changes: Vec<String>, wish: Wish) {
         self.reloads.attempt += 1;
         let attempt = self.reloads.attempt;
         self.reloads.round = Some(Round {
@@ -250,7 +325,7 @@ impl Master {
             until: self.now() + ROUND_TIME,
             changes,
             former,
-            askers: asker.into_iter().collect(),
+            wish,
         });
         self.happened(supervisor::Event::ReloadBegan);
         let waiting = self.tell_all(&ToWorker::Configure { attempt }, &self.documents.document);
@@ -276,7 +351,7 @@ impl Master {
     pub(super) fn reload_time_passed(&mut self) {
         let now = self.now();
         if self.reloads.look_again.is_some_and(|then| then <= now) {
-            self.reload(None);
+            self.reload(Wish::seen());
         }
         self.end_round_if_over();
     }
@@ -296,6 +371,7 @@ impl Master {
         let verdict = match round.refused {
             None => {
                 self.reloads.former = Some(round.former);
+                self.reloads.rolled_back = None;
                 self.lives.tallies.reloads += 1;
                 self.log.event(&Event::Reloaded {
                     changes: round.changes.clone(),
@@ -320,12 +396,9 @@ impl Master {
             // It may have lost the message, for want of descriptors; its successor begins with what holds now. Nobody asked.
             self.recycle(vec![lane], oneshot::channel().0);
         }
-        for asker in round.askers {
-            // Whoever asked may have gone.
-            let _ = asker.send(verdict.clone());
-        }
-        for asker in std::mem::take(&mut self.reloads.waiting) {
-            self.reload(asker);
+        round.wish.answer(&verdict);
+        if let Some(wish) = self.reloads.next.take() {
+            self.reload(wish);
         }
     }
 
@@ -338,13 +411,18 @@ impl Master {
                 round.refused.get_or_insert_with(|| why.to_owned());
                 round.former = former.clone();
             }
+            self.reloads.rolled_back = Some(self.document.settings.clone());
             self.restore(former);
             self.settings_changed();
         }
     }
 
-    fn restore(&mut self, former: Document) {
-        self.document = former;
+    fn restore(&mut self, former: Former) {
+        if let Some(certificate) = former.certificate {
+            // The log says so; when it cannot be, the new one stays, which is no worse.
+            self.certify(certificate, &mut Vec::new());
+        }
+        self.document = former.document;
         match live::write_settings(&self.document) {
             Ok(written) => {
                 self.documents.document = written;
@@ -376,13 +454,6 @@ impl Master {
             });
         }
         self.tell_reloaded();
-    }
-}
-
-fn answer(asker: Option<Asker>, verdict: Verdict) {
-    if let Some(asker) = asker {
-        // Whoever asked may have gone.
-        let _ = asker.send(verdict);
     }
 }
 

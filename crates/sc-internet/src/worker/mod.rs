@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::engine::Engine;
-use crate::messages::{DOCUMENT_BYTES, Document, ToMaster, ToWorker};
+use crate::messages::{DOCUMENT_BYTES, Document, ToMaster, ToWorker, reason};
 use crate::sockets::Role;
 
 /// How long a worker without a master serves on: a service manager starts another in the meantime.
@@ -85,7 +85,13 @@ pub async fn run(start: Start, asked_to_stop: impl AsyncFnMut()) -> Result<(), W
         Ok(begun) => begun,
         Err(why) => {
             // A master that is gone need not be told.
-            let _ = tell(&channel, &ToMaster::Failed { why: why.clone() }).await;
+            let _ = tell(
+                &channel,
+                &ToMaster::Failed {
+                    why: reason(why.clone()),
+                },
+            )
+            .await;
             return Err(WorkerError::Unfit(why));
         }
     };
@@ -220,7 +226,9 @@ impl Life {
                 // Only a worker that does accept may have the one before it drain.
                 let said = match &activated {
                     Ok(()) => ToMaster::Accepting,
-                    Err(why) => ToMaster::Failed { why: why.clone() },
+                    Err(why) => ToMaster::Failed {
+                        why: reason(why.clone()),
+                    },
                 };
                 // A master that is gone need not be told.
                 let _ = tell(&self.channel, &said).await;
@@ -230,7 +238,14 @@ impl Life {
                 let document = next().and_then(|fd| read_document(&fd));
                 let refused = document.and_then(|document| self.engine.configure(document)).err();
                 // A master that is gone need not be told.
-                let _ = tell(&self.channel, &ToMaster::Configured { attempt, refused }).await;
+                let _ = tell(
+                    &self.channel,
+                    &ToMaster::Configured {
+                        attempt,
+                        refused: refused.map(reason),
+                    },
+                )
+                .await;
                 Ok(())
             }
             ToWorker::Certify => {

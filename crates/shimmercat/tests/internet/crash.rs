@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use sc_testkit::program::Signal;
 use sc_testkit::{Request, eventually, pause};
 
-use crate::kit::{Master, PATIENCE, SITE, Shop, address};
+use crate::kit::{Master, PATIENCE, SITE, Shop, address, run};
 use crate::traffic::{
     Market, Mix, accepted, assert_well, disturb, is_long, lasts, listening_sockets, quantile, say, signal,
 };
@@ -196,4 +196,49 @@ fn answered(redirect: SocketAddr) -> Duration {
     answered.expect("a connection made after the end of a worker is not lost");
     assert_eq!(&answer, b"HTTP/1.1 301");
     began.elapsed()
+}
+
+#[test]
+fn workers_lost_after_a_change_roll_it_back_until_a_person_asks_again() {
+    let site = |header: &str| format!("{SITE}: {{ root-dir: site, headers: {{ x-made: {header} }} }}");
+    let shop = Shop::with(&[&site("before")]);
+    shop.project.file("site/index.html", "hello");
+    let mut master = shop.serve();
+    master.program.expect_errors();
+    master.wait_settled();
+    let made = |master: &Master| {
+        let answer = master.curl(&format!("https://{SITE}/")).run();
+        answer.header("x-made").map(str::to_owned)
+    };
+    shop.rewrite(&[], &[&site("after")]);
+    let reload = run(&shop, ["reload"]);
+    assert_eq!(reload.status.code(), Some(0), "{}", reload.stderr);
+    assert_eq!(made(&master).as_deref(), Some("after"));
+    master.wait_settled();
+    // What a change that kills workers does, done to them from outside: the master cannot tell the difference.
+    for worker in master.workers("active") {
+        signal(worker.pid, Signal::KILL);
+    }
+    master.wait_event("rolled_back", 1);
+    eventually("the former settings are served", PATIENCE, || match made(&master) {
+        Some(header) if header == "before" => Ok(()),
+        other => Err(other),
+    });
+    // The file on the disk is still the one that was rolled back; a change seen beside it does not bring it back.
+    shop.authority.write(&shop.project.path_of("tls"), &["*.shop.example"]);
+    master.wait_event("reload_refused", 1);
+    master.wait_event("certificate_replaced", 1);
+    assert_eq!(
+        made(&master).as_deref(),
+        Some("before"),
+        "the new certificate is shown, the settings stay"
+    );
+    let reload = run(&shop, ["reload"]);
+    assert_eq!(
+        reload.status.code(),
+        Some(0),
+        "a person may try again: {}",
+        reload.stderr
+    );
+    assert_eq!(made(&master).as_deref(), Some("after"));
 }
