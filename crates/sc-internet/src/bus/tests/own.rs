@@ -220,9 +220,8 @@ fn a_socket_that_was_left_is_replaced() {
     });
 }
 
-/// Not a test of its own: a master that starts a Redis, says which, and is killed by the test below.
+/// The other half of the test below: a master that starts a Redis, says which, and is killed. Alone it has nothing to do.
 #[test]
-#[ignore = "run by the_redis_ends_with_its_master"]
 fn a_master_that_will_be_killed() {
     let Some(folder) = std::env::var_os("SHIMMERCAT_TEST_FOLDER") else {
         return;
@@ -249,7 +248,6 @@ fn the_redis_ends_with_its_master() {
         .args([
             "--exact",
             "bus::tests::own::a_master_that_will_be_killed",
-            "--ignored",
             "--nocapture",
         ])
         .env("SHIMMERCAT_TEST_FOLDER", folder.path())
