@@ -64,19 +64,7 @@ fn in_runtime(start: Start) -> Result<(), Report> {
 const BLOCKING_THREADS: usize = 16;
 
 fn refused(error: &RunError) -> Report {
-    let kind = match error {
-        _ if error.is_taken() => Kind::Taken,
-        _ if error.is_configuration() => Kind::Configuration,
-        _ => Kind::Failed,
-    };
-    let mut report = Report::new(kind, error.to_string());
-    if let Some(cause) = std::error::Error::source(error) {
-        report = report.caused_by(cause);
-    }
-    match error.hint() {
-        Some(hint) => report.hint(hint),
-        None => report,
-    }
+    Report::refused(error, (error.is_taken(), error.is_configuration()), error.hint())
 }
 
 fn reread(found: Found, flags: Flags) -> Box<dyn Fn() -> sc_devlove::Reread> {

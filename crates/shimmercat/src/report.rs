@@ -50,6 +50,28 @@ impl Report {
         }
     }
 
+    /// A run that could not begin: the error, its causes, what to try.
+    pub(crate) fn refused(
+        error: &dyn std::error::Error,
+        (is_taken, is_configuration): (bool, bool),
+        hint: Option<&str>,
+    ) -> Self {
+        let kind = match (is_taken, is_configuration) {
+            (true, _) => Kind::Taken,
+            (false, true) => Kind::Configuration,
+            (false, false) => Kind::Failed,
+        };
+        let report = Report::new(kind, error.to_string());
+        let report = match error.source() {
+            Some(cause) => report.caused_by(cause),
+            None => report,
+        };
+        match hint {
+            Some(hint) => report.hint(hint),
+            None => report,
+        }
+    }
+
     /// Mistakes of a configuration.
     pub(crate) fn mistaken(mistakes: &[Diagnostic], coloured: bool) -> Self {
         Report::mistakes(
