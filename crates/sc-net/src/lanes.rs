@@ -32,10 +32,11 @@ pub struct AddressLock {
 ///
 /// Shape: it is a name in the network namespace, no file, so nothing is left behind. The kernel lets no two users share a
 /// group, so a name that another user took stops nobody.
-/// Errors: `InUse` with the holder when another instance of this user has it; otherwise the system's.
+/// Errors: `InUse` with the holder when another instance of this user has it, or the port at a wildcard address that covers
+/// it, or at one that it covers; otherwise the system's.
 pub fn hold(addr: SocketAddr) -> Result<AddressLock, BindError> {
     let place = Place::Tcp(addr);
-    let name = format!("shimmercat/tcp/{addr}");
+    let name = format!("{LOCK_NAME}{addr}");
     let failed = |fault: Errno| explain(&place, fault.into());
     let address = SocketAddrUnix::new_abstract_name(name.as_bytes()).map_err(failed)?;
     let socket = unix_socket().map_err(failed)?;
@@ -43,7 +44,10 @@ pub fn hold(addr: SocketAddr) -> Result<AddressLock, BindError> {
         Ok(()) => {
             // It listens only so that others can ask the kernel who we are.
             listen(&socket, LOCK_BACKLOG).map_err(failed)?;
-            Ok(AddressLock { _socket: Some(socket) })
+            match overlapping(addr) {
+                Some(holder) => Err(BindError::InUse { place, holder }),
+                None => Ok(AddressLock { _socket: Some(socket) }),
+            }
         }
         Err(Errno::ADDRINUSE) => match owner_of(&address, &name) {
             Owner::Us(holder) => Err(BindError::InUse { place, holder }),
@@ -51,6 +55,37 @@ pub fn hold(addr: SocketAddr) -> Result<AddressLock, BindError> {
         },
         Err(fault) => Err(failed(fault)),
     }
+}
+
+/// What the names of locks begin with.
+const LOCK_NAME: &str = "shimmercat/tcp/";
+
+/// Another instance of this user that has the port at an address which ours contains, or which contains ours: the kernel
+/// would give it a part of our connections, or us of its.
+///
+/// Source: proc_pid_net(5), `/proc/net/unix`; abstract names begin with `@` there.
+fn overlapping(addr: SocketAddr) -> Option<Option<Holder>> {
+    let text = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let names = text
+        .lines()
+        .filter_map(|line| line.rsplit(' ').next()?.strip_prefix('@'));
+    let overlaps = |other: &SocketAddr| {
+        let contains = other.ip().is_unspecified() || addr.ip().is_unspecified();
+        *other != addr && other.port() == addr.port() && other.is_ipv4() == addr.is_ipv4() && contains
+    };
+    names
+        .filter_map(|name| name.strip_prefix(LOCK_NAME)?.parse().ok())
+        .filter(overlaps)
+        .find_map(|other| {
+            let name = format!("{LOCK_NAME}{other}");
+            let address = SocketAddrUnix::new_abstract_name(name.as_bytes()).ok()?;
+            match owner_of(&address, &name) {
+                // One instance may have both.
+                Owner::Us(Some(holder)) if holder.pid == std::process::id() => None,
+                Owner::Us(holder) => Some(holder),
+                Owner::Other => None,
+            }
+        })
 }
 
 /// How many others may have asked who we are; later ones look into `/proc`.

@@ -242,6 +242,33 @@ async fn an_address_lock_of_another_process_names_it() {
     lanes::hold(addr).unwrap();
 }
 
+#[tokio::test]
+async fn addresses_that_overlap_are_one_to_other_processes() {
+    let (near, _socket) = foreign(any(), Type::STREAM, false);
+    let everywhere = SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), near.port());
+    let both = (lanes::hold(near).unwrap(), lanes::hold(everywhere).unwrap());
+    drop(both);
+    for (theirs, ours) in [(near, everywhere), (everywhere, near)] {
+        let mut child = roles::command("holds")
+            .env("ADDRESS", theirs.to_string())
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        assert_eq!(soon("the lock", roles::says(&mut child)).await, "held");
+        let Err(BindError::InUse {
+            holder: Some(holder), ..
+        }) = lanes::hold(ours)
+        else {
+            panic!("{ours} was not taken by {theirs}")
+        };
+        assert_eq!(Some(holder.pid), child.id());
+        let elsewhere = SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), near.port());
+        lanes::hold(elsewhere).unwrap();
+        child.kill().await.unwrap();
+        lanes::hold(ours).unwrap();
+    }
+}
+
 /// Only root can play another user.
 #[tokio::test]
 async fn a_name_that_another_user_took_stops_nobody() {

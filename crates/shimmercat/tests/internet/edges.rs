@@ -98,6 +98,37 @@ fn a_broken_replacement_is_refused_and_told_and_its_repair_applies() {
 }
 
 #[test]
+fn a_replacement_that_has_ended_is_refused() {
+    let shop = Shop::new();
+    let master = shop.serve();
+    let before = shown(&master);
+    let yesterday = std::time::SystemTime::now() - Duration::from_secs(24 * 3600);
+    shop.authority
+        .write_valid(&shop.project.path_of("tls"), &["*.shop.example"], yesterday);
+    let told = master.wait_event("certificate_refused", 1);
+    assert_eq!(shown(&master), before, "{told}");
+    master.stop();
+}
+
+#[test]
+fn a_chain_that_is_completed_later_is_shown_as_a_whole() {
+    let shop = Shop::new();
+    let whole = std::fs::read_to_string(&shop.certificate.chain).expect("the chain");
+    let end = "-----END CERTIFICATE-----\n";
+    let (leaf, _) = whole.split_at(whole.find(end).expect("a certificate") + end.len());
+    replace(&shop.certificate.chain, leaf);
+    let master = shop.serve();
+    let length = |master: &Master| master.tls(SITE, &[]).conn.peer_certificates().map_or(0, <[_]>::len);
+    assert_eq!(length(&master), 1);
+    replace(&shop.certificate.chain, &whole);
+    eventually("the whole chain is shown", PATIENCE, || match length(&master) {
+        2 => Ok(()),
+        other => Err(other),
+    });
+    master.stop();
+}
+
+#[test]
 fn the_certificate_must_cover_every_public_name_at_the_start_and_at_a_reload() {
     let site = |name: &str| format!("{name}: {{ root-dir: site }}");
     let shop = Shop::with(&[
