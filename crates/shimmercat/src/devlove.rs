@@ -5,10 +5,10 @@ use std::time::SystemTime;
 
 use sc_config::{Diagnostic, Found};
 use sc_devlove::{RunError, Signal, Start};
-use tokio::runtime::LocalOptions;
 
 use crate::args::Devlove;
-use crate::report::{Kind, Report, is_coloured};
+use crate::report::{Report, is_coloured};
+use crate::runtime::in_runtime;
 use crate::settings::{self, Flags};
 use crate::signals::{self, Heard, Signals};
 use crate::voice::Speaker;
@@ -35,29 +35,17 @@ pub(crate) fn run(args: Devlove) -> Result<(), Report> {
         clock: SystemTime::now,
         marker: format!("{:016x}", settings::random()?),
     };
-    let done = in_runtime(start);
-    speaking.finish();
-    done
-}
-
-fn in_runtime(start: Start) -> Result<(), Report> {
-    let failed = |error: std::io::Error| Report::new(Kind::Failed, "cannot start the runtime").caused_by(&error);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(BLOCKING_THREADS)
-        .build_local(LocalOptions::default())
-        .map_err(failed)?;
-    let ran = runtime.block_on(async {
+    let done = in_runtime(BLOCKING_THREADS, async {
         let mut signals = Signals::listen().map_err(signals::failed)?;
         let next = async || match signals.next().await {
             Heard::Stop => Signal::Stop,
             Heard::Reload => Signal::Reload,
         };
-        Ok(sc_devlove::run(start, next).await)
-    })?;
-    // Name look-ups that nobody waits for any more may still run; they are left to themselves.
-    runtime.shutdown_background();
-    ran.map_err(|error| refused(&error))
+        let lived = sc_devlove::run(start, next).await;
+        lived.map_err(|error| refused(&error))
+    });
+    speaking.finish();
+    done
 }
 
 /// Threads for file reads that are not in the page cache and for name look-ups.

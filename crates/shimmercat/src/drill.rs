@@ -8,12 +8,14 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use sc_internet::drill::{Deeds, Drill, DrillError, Loss, Plan, Protocol, Report as Outcome, Scope, Served, Told};
+use sc_internet::systemd::VARIABLES;
 use serde_json::{Value, json};
 
 use crate::args;
-use crate::internet::in_runtime;
+use crate::internet::BLOCKING_THREADS;
 use crate::output;
 use crate::report::{Kind, Report, is_coloured};
+use crate::runtime::in_runtime;
 use crate::settings::{self, Flags};
 use crate::signals::{self, Heard, Signals};
 
@@ -57,7 +59,7 @@ pub(crate) fn run(args: &args::Drill) -> Result<(), Report> {
         plan: RefCell::default(),
     };
     let mut outcome = None;
-    in_runtime(async {
+    in_runtime(BLOCKING_THREADS, async {
         let mut signals = Signals::listen().map_err(signals::failed)?;
         let stop = async { while signals.next().await != Heard::Stop {} };
         let done = sc_internet::drill::run(drill, &|told| shown.told(&told), stop).await;
@@ -81,19 +83,15 @@ pub(crate) fn serve() -> Result<(), Report> {
         clock: SystemTime::now,
         seed: settings::random()?,
         environment: std::env::vars_os()
-            .filter(|(name, _)| !is_of_manager(&name.to_string_lossy()))
+            // What a service manager says to the drill is not said to its instance.
+            .filter(|(name, _)| !VARIABLES.iter().any(|variable| name == variable))
             .collect(),
         say: Rc::new(Report::say),
     };
-    in_runtime(async {
+    in_runtime(BLOCKING_THREADS, async {
         let done = sc_internet::drill::serve(served).await;
         done.map_err(|error| Report::new(Kind::Failed, "the drill's instance ended").caused_by(&error))
     })
-}
-
-/// What a service manager says to the drill is not said to its instance.
-fn is_of_manager(name: &str) -> bool {
-    name == "NOTIFY_SOCKET" || name.starts_with("LISTEN_") || name.starts_with("WATCHDOG_")
 }
 
 /// The drill's options as those of the mode.

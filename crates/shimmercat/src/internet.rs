@@ -5,17 +5,16 @@ use std::time::SystemTime;
 
 use sc_config::{Diagnostic, Found, Settings};
 use sc_internet::{RunError, Signal, Start, WorkerStart};
-use tokio::runtime::LocalOptions;
-use tokio::signal::unix::SignalKind;
 
 use crate::args::Internet;
 use crate::report::{Kind, Report, is_coloured};
+use crate::runtime::in_runtime;
 use crate::settings::{self, Flags};
-use crate::signals::{self, Signals};
+use crate::signals::{self, Heard, Signals};
 use crate::teller::Teller;
 
 /// Threads of a worker for file reads that are not in the page cache and for name look-ups.
-const BLOCKING_THREADS: usize = 4;
+pub(crate) const BLOCKING_THREADS: usize = 4;
 
 /// Runs the master until it is told to stop.
 pub(crate) fn run(args: &Internet) -> Result<(), Report> {
@@ -47,11 +46,11 @@ pub(crate) fn run(args: &Internet) -> Result<(), Report> {
         seed: settings::random()?,
         environment: std::env::vars_os().collect(),
     };
-    let done = in_runtime(async {
+    let done = in_runtime(BLOCKING_THREADS, async {
         let mut signals = Signals::listen().map_err(signals::failed)?;
         let next = async || match signals.next().await {
-            signals::Heard::Stop => Signal::Stop,
-            signals::Heard::Reload => Signal::Reload,
+            Heard::Stop => Signal::Stop,
+            Heard::Reload => Signal::Reload,
         };
         let lived = Box::pin(sc_internet::run(start, next)).await;
         lived.map_err(|error| refused(&error, coloured))
@@ -65,39 +64,17 @@ pub(crate) fn work() -> Result<(), Report> {
     // By its short name, too, a worker is to be known: `top` and `pgrep` would show how it was executed, as `exe`. Where
     // that cannot be set, nothing else is missing.
     let _ = std::fs::write("/proc/self/comm", "shimmercat");
-    in_runtime(async {
-        let failed = |error: std::io::Error| signals::failed(error);
+    in_runtime(BLOCKING_THREADS, async {
         // Its master is told to stop, not it; only a worker without a master listens to this.
-        let mut terminate = tokio::signal::unix::signal(SignalKind::terminate()).map_err(failed)?;
-        let mut interrupt = tokio::signal::unix::signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut hangup = tokio::signal::unix::signal(SignalKind::hangup()).map_err(failed)?;
+        let mut signals = Signals::listen().map_err(signals::failed)?;
         let start = WorkerStart {
             clock: SystemTime::now,
             last_resort: Rc::new(Report::say),
         };
-        let asked_to_stop = async || loop {
-            tokio::select! {
-                _ = terminate.recv() => return,
-                _ = interrupt.recv() => return,
-                _ = hangup.recv() => {}
-            }
-        };
+        let asked_to_stop = async || while signals.next().await != Heard::Stop {};
         let lived = sc_internet::work(start, asked_to_stop).await;
         lived.map_err(|error| Report::new(Kind::Failed, "a worker ended").caused_by(&error))
     })
-}
-
-/// Runs a life on a runtime of one thread.
-pub(crate) fn in_runtime(life: impl Future<Output = Result<(), Report>>) -> Result<(), Report> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(BLOCKING_THREADS)
-        .build_local(LocalOptions::default())
-        .map_err(|error| Report::new(Kind::Failed, "cannot start the runtime").caused_by(&error))?;
-    let done = runtime.block_on(life);
-    // Name look-ups that nobody waits for any more may still run; they are left to themselves.
-    runtime.shutdown_background();
-    done
 }
 
 fn refused(error: &RunError, coloured: bool) -> Report {

@@ -15,8 +15,8 @@ use sc_config::LogFormat;
 use sc_internet::Voice;
 use serde_json::{Map, Value};
 
+use crate::pretty;
 use crate::report::is_coloured;
-use crate::words::{size, time};
 
 /// Bytes that may wait to be written.
 const WAITING_BYTES: usize = 8 << 20;
@@ -149,46 +149,9 @@ fn say(words: &[String]) {
 impl Teller {
     fn pretty(&self, line: &Map<String, Value>) -> String {
         match line.get("event").and_then(Value::as_str) {
-            Some("exchange") => self.pretty_record(line),
+            Some("exchange") => pretty::record(line, self.is_coloured),
             event => self.pretty_event(event.unwrap_or("-"), line),
         }
-    }
-
-    /// `200 GET https://www.example.com/ 1.2 kB 3 ms h2 file`
-    fn pretty_record(&self, line: &Map<String, Value>) -> String {
-        let text = |name: &str| line.get(name).and_then(Value::as_str).unwrap_or("-");
-        let number = |name: &str| line.get(name).and_then(Value::as_u64).unwrap_or(0);
-        let status = number("status");
-        let (colour, plain) = match (self.is_coloured, status) {
-            (false, _) => ("", ""),
-            (true, 0..=199 | 500..) => ("\x1b[31m", "\x1b[0m"),
-            (true, 400..=499) => ("\x1b[33m", "\x1b[0m"),
-            (true, _) => ("\x1b[32m", "\x1b[0m"),
-        };
-        let protocol = match text("protocol") {
-            "HTTP/2" => "h2",
-            "HTTP/1.0" => "h1.0",
-            _ => "h1",
-        };
-        let status = if status == 0 {
-            "---".to_owned()
-        } else {
-            status.to_string()
-        };
-        let took = time(Duration::from_micros(number("took_us")));
-        let sent = size(number("sent_bytes"));
-        let (method, url) = (text("method"), text("url"));
-        let mut told = format!("{colour}{status}{plain} {method} {url} {sent} {took} {protocol}");
-        if let Some(handler) = line.get("handler").and_then(Value::as_str) {
-            let _ = write!(told, " {handler}");
-        }
-        if text("end") != "complete" {
-            let _ = write!(told, " ({})", text("end"));
-        }
-        if let Some(fault) = line.get("fault").and_then(Value::as_str) {
-            let _ = write!(told, "\n    why: {fault}");
-        }
-        told
     }
 
     /// `attention: worker_crashed worker=7 lane=0`
@@ -208,11 +171,7 @@ impl Teller {
                 other => write!(told, " {name}={other}"),
             };
         }
-        match severity {
-            "attention" if self.is_coloured => format!("\x1b[33m{told}\x1b[0m"),
-            "error" if self.is_coloured => format!("\x1b[1;31m{told}\x1b[0m"),
-            _ => told,
-        }
+        pretty::painted(severity, &told, self.is_coloured)
     }
 }
 

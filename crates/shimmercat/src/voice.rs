@@ -6,7 +6,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,11 +14,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use sc_config::LogFormat;
-use sc_devlove::event::Severity;
-use sc_devlove::{Event, Record, Voice, journal, record};
+use sc_devlove::{Event, Record, Voice, journal};
 
+use crate::pretty;
 use crate::report::is_coloured;
-use crate::words::{size, time};
+use crate::words::size;
 
 /// Lines that may wait to be written.
 const WAITING: usize = 8192;
@@ -137,7 +136,8 @@ impl Voice for Speaker {
             return;
         }
         if let Some(text) = pretty_event(event) {
-            self.put(Line::Log(self.painted(event.code().severity, &text)));
+            let severity = event.code().severity.as_str();
+            self.put(Line::Log(pretty::painted(severity, &text, self.is_coloured)));
         }
     }
 
@@ -145,7 +145,7 @@ impl Voice for Speaker {
         self.put(Line::Log(if self.is_json {
             journal::record_line(record)
         } else {
-            self.pretty_record(record)
+            pretty::record(&journal::record_map(record), self.is_coloured)
         }));
     }
 
@@ -157,14 +157,6 @@ impl Voice for Speaker {
 }
 
 impl Speaker {
-    fn painted(&self, severity: Severity, text: &str) -> String {
-        match severity {
-            Severity::Attention if self.is_coloured => format!("\x1b[33m{text}\x1b[0m"),
-            Severity::Error if self.is_coloured => format!("\x1b[1;31m{text}\x1b[0m"),
-            _ => text.to_owned(),
-        }
-    }
-
     /// Whether a person was told of this before: a page may ask for the same host a hundred times, and the ledger counts.
     fn was_told(&self, event: &Event) -> bool {
         let Event::Refused { target, .. } = event else {
@@ -178,44 +170,6 @@ impl Speaker {
             refused.insert(target.clone());
         }
         false
-    }
-
-    /// `200 GET https://www.example.com/ 1.2 kB 3 ms h2 file`
-    fn pretty_record(&self, record: &Record) -> String {
-        let (colour, plain) = match (self.is_coloured, record.status) {
-            (false, _) => ("", ""),
-            (true, 0..=199 | 500..) => ("\x1b[31m", "\x1b[0m"),
-            (true, 400..=499) => ("\x1b[33m", "\x1b[0m"),
-            (true, _) => ("\x1b[32m", "\x1b[0m"),
-        };
-        let protocol = match record.protocol.as_str() {
-            "HTTP/2" => "h2",
-            "HTTP/1.0" => "h1.0",
-            _ => "h1",
-        };
-        let status = if record.status == 0 {
-            "---".to_owned()
-        } else {
-            record.status.to_string()
-        };
-        let mut line = format!(
-            "{colour}{status}{plain} {} {} {} {} {protocol}",
-            record.method,
-            record.url,
-            size(record.sent_bytes),
-            time(record.took)
-        );
-        if record.notes.site().is_some() {
-            let _ = write!(line, " {}", record.notes.handler().as_str());
-        }
-        let end = record::end_word(record.end);
-        if end != "complete" {
-            let _ = write!(line, " ({end})");
-        }
-        if let Some(fault) = record.notes.fault() {
-            let _ = write!(line, "\n    why: {fault}");
-        }
-        line
     }
 }
 
