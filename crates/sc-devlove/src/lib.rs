@@ -14,7 +14,6 @@ mod little_network;
 mod run;
 mod start_page;
 mod voice;
-mod watch;
 mod words;
 
 pub use error::RunError;

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use sc_compile::Names;
 use sc_config::{Found, Instance, Places, Settings};
+use sc_net::folder_watch::{self, Watch};
 use sc_net::listen::Listener;
 use sc_net::tasks::Tasks;
 use sc_server::log_codes::LogCodes;
@@ -24,7 +25,6 @@ use crate::error::RunError;
 use crate::little_network::LittleNetwork;
 use crate::start_page::StartPage;
 use crate::voice::Voice;
-use crate::watch::Watch;
 use crate::words;
 
 /// Settings that were read again, or the mistakes, rendered.
@@ -173,14 +173,14 @@ impl Live<'_> {
                     Signal::Stop => return,
                 },
                 Some(answer) = asked_to_reload.recv() => { let _ = answer.send(self.reload()); }
-                () = changed(&mut watch) => { let _ = self.reload(); }
+                () = folder_watch::changed(&mut watch) => { let _ = self.reload(); }
                 _ = ca_check.tick() => self.renew_ca(),
             }
         }
     }
 
     fn watch(&self) -> Option<Watch> {
-        match Watch::on(self.start.found.watched(), &self.start.found.folder) {
+        match Watch::on(self.start.found.watched()) {
             Ok(watch) => Some(watch),
             Err(error) => {
                 self.diary.event(Event::WatchFailed {
@@ -258,13 +258,6 @@ impl Live<'_> {
     }
 }
 
-async fn changed(watch: &mut Option<Watch>) {
-    match watch {
-        Some(watch) => watch.changed().await,
-        None => std::future::pending().await,
-    }
-}
-
 fn open_ca(start: &Start, diary: &Diary) -> Result<Arc<Ca>, RunError> {
     let name = words::project(&start.places.folder);
     let (ca, created) = Ca::open_or_create(&start.places.ca_dir, &name, (start.clock)()).map_err(RunError::Ca)?;
@@ -298,12 +291,7 @@ fn covers(names: &Names) -> impl Fn(&str) -> bool + Send + Sync + 'static {
 
 fn side_tasks(diary: &Rc<Diary>) -> Rc<Tasks> {
     let told = diary.clone();
-    Rc::new(Tasks::new(move |panicked| {
-        told.event(Event::Internal {
-            place: panicked.task,
-            fault: format!("panic: {}", panicked.message),
-        });
-    }))
+    Rc::new(Tasks::new(move |panicked| told.event(panicked.into())))
 }
 
 fn compile_sites(start: &Start, settings: &Settings, tasks: &Rc<Tasks>) -> Result<Sites, RunError> {

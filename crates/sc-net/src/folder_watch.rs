@@ -104,6 +104,14 @@ impl Watch {
     }
 }
 
+/// Waits for a change as [`Watch::changed`] does; without a watch, for ever.
+pub async fn changed(watch: &mut Option<Watch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// One inotify instance and the names that matter in each folder.
 #[derive(Debug)]
 struct Eyes {

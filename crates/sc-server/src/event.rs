@@ -4,6 +4,7 @@
 //! 0 debug, 3 information, 4 attention, 6 error. The catalogue in `docs/logs.md` is written from [`CATALOGUE`] by a test.
 //! Access-log lines are records ([`crate::record`]) and share the code space. Filtering is in [`crate::log_codes`].
 
+use sc_net::tasks::Panicked;
 use serde_json::{Map, Value};
 
 /// How much an event matters.
@@ -432,6 +433,15 @@ events! {
         /// The system's error.
         error: String,
     } = (40415, "service_manager_deaf", Attention, true, false);
+}
+
+impl From<Panicked> for Event {
+    fn from(panicked: Panicked) -> Event {
+        Event::Internal {
+            place: panicked.task,
+            fault: format!("panic: {}", panicked.message),
+        }
+    }
 }
 
 #[cfg(test)]

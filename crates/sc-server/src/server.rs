@@ -237,10 +237,7 @@ impl Server {
         let (told, meters) = (journal.clone(), policy.meters.clone());
         let tasks = Tasks::new(move |panicked| {
             meters.add(Metric::Panics, 1);
-            told.event(Event::Internal {
-                place: panicked.task,
-                fault: format!("panic: {}", panicked.message),
-            });
+            told.event(panicked.into());
         });
         let shaper = policy.shape.map(|shape| Shaper::new(shape, tasks.spawner()));
         Server(Rc::new(Shared {

@@ -121,12 +121,8 @@ pub(crate) struct Devlove {
     /// Simulates a longer round trip, e.g. 210ms
     #[arg(long, value_name = "TIME", env = "SHIMMERCAT_SIM_LATENCY", help_heading = "Network")]
     pub(crate) sim_latency: Option<String>,
-    /// Which events are logged, e.g. 'all\connection' or 'default+M00101'
-    #[arg(long, value_name = "EXPR", env = "SHIMMERCAT_LOG_CODES", help_heading = "Log")]
-    pub(crate) log_codes: Option<String>,
-    /// Short lines for a person, or one JSON object a line [default: auto]
-    #[arg(long, value_enum, env = "SHIMMERCAT_LOG_FORMAT", help_heading = "Log")]
-    pub(crate) log_format: Option<LogFormat>,
+    #[command(flatten)]
+    pub(crate) log: Log,
 }
 
 /// A master mode for monitoring workers and running in the Internet.
@@ -194,6 +190,12 @@ pub(crate) struct Internet {
         help_heading = "Workers"
     )]
     pub(crate) redis: Option<String>,
+    #[command(flatten)]
+    pub(crate) log: Log,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Log {
     /// Which events are logged, e.g. 'all\connection' or 'default+M00101'
     #[arg(long, value_name = "EXPR", env = "SHIMMERCAT_LOG_CODES", help_heading = "Log")]
     pub(crate) log_codes: Option<String>,

@@ -107,8 +107,10 @@ fn as_internet(args: &args::Drill) -> args::Internet {
         key: args.key.clone(),
         workers: args.workers,
         redis: None,
-        log_codes: None,
-        log_format: None,
+        log: args::Log {
+            log_codes: None,
+            log_format: None,
+        },
     }
 }
 

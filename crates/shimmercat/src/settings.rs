@@ -108,8 +108,8 @@ impl Flags {
             forward: args.forward.as_deref().map(forward).transpose()?,
             bandwidth: bandwidth.transpose()?,
             latency: latency.transpose()?,
-            log_codes: args.log_codes.clone(),
-            log_format: args.log_format.map(log_format),
+            log_codes: args.log.log_codes.clone(),
+            log_format: args.log.log_format.map(log_format),
             ..Flags::default()
         })
     }
@@ -136,8 +136,8 @@ impl Flags {
             certificate: certificate(args)?,
             workers: args.workers,
             redis: args.redis.as_ref().map(redis).transpose()?,
-            log_codes: args.log_codes.clone(),
-            log_format: args.log_format.map(log_format),
+            log_codes: args.log.log_codes.clone(),
+            log_format: args.log.log_format.map(log_format),
             ..Flags::default()
         })
     }

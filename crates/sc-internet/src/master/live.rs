@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use sc_config::Instance;
 use sc_net::document;
-use sc_net::folder_watch::Watch;
+use sc_net::folder_watch::{self, Watch};
 use sc_net::tasks::Tasks;
 use sc_server::Event;
 use tokio::sync::{mpsc, oneshot};
@@ -152,7 +152,7 @@ impl Master {
                 },
                 Some(news) = news.recv() => self.heard(news),
                 Some(ask) = asks.recv() => self.asked(ask),
-                () = changed(&mut watch) => self.reload(Wish::seen()),
+                () = folder_watch::changed(&mut watch) => self.reload(Wish::seen()),
                 () = sleep_until(wake) => self.time_passed(),
                 () = tickets.adopted() => self.share_tickets(),
                 _ = look.tick() => self.look(),
@@ -512,12 +512,5 @@ impl Master {
     /// Writes down what other programs are told of this instance.
     pub(super) fn tell_others(&self) -> Result<(), sc_config::InstanceError> {
         self.told.borrow().write(&self.start.places.scratch)
-    }
-}
-
-async fn changed(watch: &mut Option<Watch>) {
-    match watch {
-        Some(watch) => watch.changed().await,
-        None => std::future::pending().await,
     }
 }

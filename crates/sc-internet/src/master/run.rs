@@ -141,12 +141,7 @@ pub async fn run(start: Start, next_signal: impl AsyncFnMut() -> Signal) -> Resu
 
 fn tasks(log: &Rc<Log>) -> Tasks {
     let log = log.clone();
-    Tasks::new(move |panicked| {
-        log.event(&Event::Internal {
-            place: panicked.task,
-            fault: format!("panic: {}", panicked.message),
-        });
-    })
+    Tasks::new(move |panicked| log.event(&panicked.into()))
 }
 
 /// Opens every address, with what a service manager passed in or kept.

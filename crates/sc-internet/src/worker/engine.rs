@@ -229,12 +229,7 @@ fn codes(document: &Document) -> Result<LogCodes, String> {
 
 fn tasks(diary: &Rc<Diary>) -> Rc<Tasks> {
     let told = diary.clone();
-    Rc::new(Tasks::new(move |panicked| {
-        told.event(Event::Internal {
-            place: panicked.task,
-            fault: format!("panic: {}", panicked.message),
-        });
-    }))
+    Rc::new(Tasks::new(move |panicked| told.event(panicked.into())))
 }
 
 /// The public sites as the settings say.
