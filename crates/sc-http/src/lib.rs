@@ -2,7 +2,7 @@
 //!
 //! This room takes byte streams, limits and a [`Drain`]; it never learns where they came from, opens no
 //! socket or file, and writes no log. Start reading at [`exchange`]; then [`h1`] and [`h2`] (server role),
-//! [`client`] (towards applications), and the rules that belong to no protocol version: [`authority`],
+//! [`client`] and [`fastcgi`] (towards applications), and the rules that belong to no protocol version: [`authority`],
 //! [`conditional`], [`date`], [`encoding`], [`forwarded`], [`hop`], [`range`]. Tunnels are joined in `tunnel`, with the
 //! frames of a [`websocket`] watched.
 #![forbid(unsafe_code)]
@@ -15,6 +15,7 @@ pub mod date;
 pub mod drain;
 pub mod encoding;
 pub mod exchange;
+pub mod fastcgi;
 pub mod fault;
 pub mod forwarded;
 pub mod h1;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 /// Well-formed input to start from, so that mutations get deep.
-const SEEDS: [&str; 12] = [
+const SEEDS: [&str; 14] = [
     "GET / HTTP/1.1\r\nHost: a\r\nX-A: b\r\n\r\n",
     "POST http://a/ HTTP/1.0\r\nContent-Length: 5\r\n\r\nhello",
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -16,6 +16,8 @@ const SEEDS: [&str; 12] = [
     "gzip;q=0.5, br;q=1.000, *;q=0",
     "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x06\x01\x05\0\0\0\x01\x10\x03x-a\x01b",
     "\0\0\x08\x06\0\0\0\0\0ABCDEFGH\0\0\x04\x03\0\0\0\0\x01\0\0\0\x08",
+    "\x06\x01\x07\0\x01\0\x02\0\0hm\x01\x06\0\x01\0\x12\x02\0Status: 404\r\n\r\nno..\x01\x03\0\x01\0\x08\0\0\0\0\0\0\0\0\0\0",
+    "\x0e\x03REQUEST_METHODGET\x01\0A",
 ];
 
 fn all(input: &[u8]) {
@@ -26,6 +28,8 @@ fn all(input: &[u8]) {
     sc_http::conditional::fuzz_conditional(input);
     sc_http::encoding::fuzz_accept_encoding(input);
     sc_http::websocket::fuzz_websocket(input);
+    sc_http::fastcgi::fuzz_fastcgi(input);
+    sc_http::fastcgi::fuzz_fastcgi_params(input);
 }
 
 fn mutated() -> impl Strategy<Value = Vec<u8>> {
