@@ -12,6 +12,7 @@
 
 mod ci;
 mod demo;
+mod fuzz;
 mod outside;
 mod pages;
 #[cfg(feature = "sample")]
@@ -32,6 +33,8 @@ usage: cargo xtask COMMAND
   tidy             the rules of the repository: arrows between rooms, headers, licences, names in documents
   pages [--check]  write the generated parts of the documents (or compare them)
   outside          install the outside programs that the tests use, and nothing else
+  fuzz MINUTES [TARGET…] [--keep]
+                   run the fuzz targets, so many minutes each; --keep adds what reaches further to their corpora
   app [--port N] [--echo-port N]
                    the application behind the sample site (JSON, websocket, event stream, TCP echo)
 ";
@@ -64,6 +67,7 @@ fn run(args: &[String]) -> Result<()> {
         "tidy" => tidy::command(),
         "pages" => pages::command(rest),
         "outside" => outside::install(),
+        "fuzz" => fuzz::command(rest),
         "help" | "-h" | "--help" => {
             print!("{USAGE}");
             Ok(())

@@ -20,7 +20,7 @@ pub struct NotAnAuthority;
 impl Authority {
     /// Reads `host[:port]`.
     ///
-    /// Errors: [`NotAnAuthority`] for userinfo, an empty host, characters outside RFC 3986 reg-name, or a bad port.
+    /// Errors: [`NotAnAuthority`] for userinfo, an empty host, two dots at its end, characters outside RFC 3986 reg-name, or a bad port.
     pub fn parse(text: &str) -> Result<Self, NotAnAuthority> {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
@@ -47,7 +47,11 @@ impl Authority {
         };
         let host = host.strip_suffix('.').unwrap_or(host);
         let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
-        if host.is_empty() || host.len() > 255 || !(host.starts_with('[') || host.bytes().all(is_name)) {
+        if host.is_empty()
+            || host.ends_with('.')
+            || host.len() > 255
+            || !(host.starts_with('[') || host.bytes().all(is_name))
+        {
             return Err(NotAnAuthority);
         }
         Ok(Authority {
@@ -78,6 +82,29 @@ impl Authority {
     pub fn port(&self) -> Option<u16> {
         self.port
     }
+}
+
+/// Reads any bytes as an authority, for fuzzing.
+///
+/// Shape: what was understood is canonical, reads back as itself, and holds nothing that could end a line or begin a path.
+pub fn fuzz_authority(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let Ok(authority) = Authority::parse(text) else { return };
+    let shown = authority.to_string();
+    assert_eq!(Authority::parse(&shown).as_ref(), Ok(&authority), "{shown}");
+    assert!(!authority.is_nameless() && authority.host().len() <= 255);
+    assert!(!authority.host().bytes().any(|b| b.is_ascii_uppercase()));
+    assert!(
+        shown
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !b"/?#@\\,\"<>".contains(&b)),
+        "{shown}"
+    );
+    assert_eq!(
+        Authority::parse(&text.to_ascii_uppercase()),
+        Ok(authority),
+        "names have no case"
+    );
 }
 
 impl fmt::Display for Authority {

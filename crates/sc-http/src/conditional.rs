@@ -84,7 +84,10 @@ pub fn range_applies(headers: &HeaderMap, current: &Validators<'_>) -> bool {
     }
 }
 
-/// Runs the entity-tag parser on any bytes, for fuzzing.
+/// Evaluates conditions of any bytes, for fuzzing.
+///
+/// Shape: what matches strongly matches weakly; a tag that is not ours in front of a list changes nothing; two dates cannot
+/// both have been missed; a range that a tag allows is a range of what `If-Match` would find.
 pub fn fuzz_conditional(input: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(input) else {
         return;
@@ -92,19 +95,38 @@ pub fn fuzz_conditional(input: &[u8]) {
     let etag = HeaderValue::from_static("\"a\"");
     let current = Validators {
         etag: Some(&etag),
-        modified: Some(SystemTime::UNIX_EPOCH),
+        modified: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777)),
     };
-    for name in [
-        IF_MATCH,
-        IF_NONE_MATCH,
-        IF_MODIFIED_SINCE,
-        IF_UNMODIFIED_SINCE,
-        IF_RANGE,
-    ] {
+    let with = |name: HeaderName, value: &HeaderValue| {
         let mut headers = HeaderMap::new();
         headers.insert(name, value.clone());
-        evaluate(&Method::GET, &headers, &current);
-        range_applies(&headers, &current);
+        headers
+    };
+    let outcome = |name: HeaderName, value: &HeaderValue| {
+        let headers = with(name, value);
+        let outcome = evaluate(&Method::GET, &headers, &current);
+        assert_eq!(outcome, evaluate(&Method::HEAD, &headers, &current));
+        outcome
+    };
+    let (strong, weak) = (outcome(IF_MATCH, &value), outcome(IF_NONE_MATCH, &value));
+    assert!(
+        strong == Outcome::Failed || weak == Outcome::NotModified,
+        "a strong match is a weak one too"
+    );
+    let longer = HeaderValue::from_bytes(&[b"\"zz\", ", input].concat());
+    if let (Ok(longer), false) = (longer, input == b"*") {
+        assert_eq!(weak, outcome(IF_NONE_MATCH, &longer));
+        assert_eq!(strong, outcome(IF_MATCH, &longer));
+    }
+    if let Some(date) = crate::date::parse(&value) {
+        let again = crate::date::parse(&crate::date::format(date));
+        assert_eq!(again.map(seconds), Some(seconds(date)), "a date changed on its way");
+        let since = outcome(IF_MODIFIED_SINCE, &value) == Outcome::NotModified;
+        let until = outcome(IF_UNMODIFIED_SINCE, &value) == Outcome::Proceed;
+        assert_eq!(since, until, "it was changed after the date, or it was not");
+    }
+    if range_applies(&with(IF_RANGE, &value), &current) && input.starts_with(b"\"") {
+        assert_eq!(strong, Outcome::Proceed);
     }
 }
 

@@ -59,15 +59,45 @@ pub fn choose(headers: &HeaderMap, offered: &[Coding]) -> Option<Coding> {
     }
 }
 
-/// Runs the negotiation on any bytes, for fuzzing.
+/// Runs the negotiation on any bytes, a line each, for fuzzing.
+///
+/// Shape: the choice does not depend on letter case, or on how members are spread over lines; with less on offer another
+/// coding is taken only where the first is gone.
 pub fn fuzz_accept_encoding(input: &[u8]) {
-    let mut headers = HeaderMap::new();
-    for line in input.split(|b| *b == b'\n') {
-        if let Ok(value) = http::HeaderValue::from_bytes(line) {
-            headers.append(ACCEPT_ENCODING, value);
+    const ALL: [Coding; 3] = [Coding::Brotli, Coding::Zstd, Coding::Gzip];
+    let lines = || input.split(|b| *b == b'\n').map(|line| line.trim_ascii());
+    let (mut several, mut loud) = (HeaderMap::new(), HeaderMap::new());
+    let mut joined = Vec::new();
+    for line in lines() {
+        let Ok(value) = http::HeaderValue::from_bytes(line) else {
+            continue;
+        };
+        if value.to_str().is_err() {
+            continue;
+        }
+        joined.extend_from_slice(line);
+        joined.extend_from_slice(b", ");
+        several.append(ACCEPT_ENCODING, value);
+        if let Ok(value) = http::HeaderValue::from_bytes(&line.to_ascii_uppercase()) {
+            loud.append(ACCEPT_ENCODING, value);
         }
     }
-    choose(&headers, &[Coding::Brotli, Coding::Zstd, Coding::Gzip]);
+    let chosen = choose(&several, &ALL);
+    assert_eq!(chosen, choose(&loud, &ALL), "names of codings have no case");
+    if let (Ok(value), false) = (http::HeaderValue::from_bytes(&joined), several.is_empty()) {
+        let mut one = HeaderMap::new();
+        one.insert(ACCEPT_ENCODING, value);
+        assert_eq!(chosen, choose(&one, &ALL), "several lines are one list");
+    }
+    for gone in ALL {
+        let offered: Vec<Coding> = ALL.into_iter().filter(|coding| *coding != gone).collect();
+        if chosen != Some(gone) {
+            assert_eq!(chosen, choose(&several, &offered), "nobody missed what was not chosen");
+        }
+    }
+    if let Some(coding @ (Coding::Brotli | Coding::Zstd | Coding::Gzip)) = chosen {
+        assert!(quality_of(&several, coding).is_some_and(|quality| quality > 0));
+    }
 }
 
 /// Thousandths for one coding; `None` when neither it nor, for a real coding, `*` is mentioned.

@@ -121,6 +121,45 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: Vec<u8>) {
     }
 }
 
+/// Reads lines of `name: value` as fields of a client, and tells an application about it, for fuzzing.
+///
+/// Shape: the first line is the authority asked for. Of a client that is not trusted nothing of this family comes through;
+/// what we say reads back as what was seen.
+pub fn fuzz_forwarded(input: &[u8]) {
+    let line = input.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let Ok(authority) = std::str::from_utf8(line).map(crate::Authority::parse) else {
+        return;
+    };
+    let Ok(authority) = authority else { return };
+    let came = crate::hop::fields_of(input.get(line.len()..).unwrap_or_default());
+    let host = authority.to_string();
+    let mut without = came.clone();
+    for name in &FAMILY {
+        without.remove(name);
+    }
+    for client in [None, Some(IpAddr::from([192, 0, 2, 1])), Some(IpAddr::from([0; 16]))] {
+        let seen = |is_trusted| Seen {
+            client,
+            scheme: Scheme::Https,
+            host: &host,
+            is_trusted,
+        };
+        let (mut strange, mut alone, mut trusted) = (came.clone(), without.clone(), came.clone());
+        set(&mut strange, &seen(false));
+        set(&mut alone, &seen(false));
+        assert_eq!(strange, alone, "a stranger's claims come through");
+        assert_eq!(strange[X_FORWARDED_HOST], host);
+        let said = strange[FORWARDED].to_str().unwrap_or_default();
+        let quoted = said.split_once(";host=").map_or("", |(_, host)| host);
+        assert_eq!(quoted.trim_matches('"'), host, "an authority needs no escapes");
+        set(&mut trusted, &seen(true));
+        for name in [FORWARDED, X_FORWARDED_FOR] {
+            assert_eq!(trusted.get_all(&name).iter().count(), 1, "lines are joined");
+            assert!(trusted[&name].as_bytes().ends_with(strange[&name].as_bytes()));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -56,6 +56,50 @@ pub fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item
         .filter(|member| !member.is_empty())
 }
 
+/// Reads lines of `name: value` as fields and strips them, for fuzzing.
+///
+/// Shape: nothing of one hop is left, nothing else is lost or moved, and a second time changes nothing.
+pub fn fuzz_strip(input: &[u8]) {
+    let before = fields_of(input);
+    let mut after = before.clone();
+    strip(&mut after);
+    let named: Vec<String> = list(&before, &CONNECTION).map(str::to_ascii_lowercase).collect();
+    for name in before.keys().filter(|name| **name != TE) {
+        let is_of_hop = HOP_BY_HOP.contains(name) || named.iter().any(|named| named == name.as_str());
+        if is_of_hop {
+            assert!(!after.contains_key(name), "{name} is left");
+        } else {
+            assert!(
+                before.get_all(name).iter().eq(after.get_all(name).iter()),
+                "{name} was changed"
+            );
+        }
+    }
+    assert!(after.keys().all(|name| before.contains_key(name)));
+    let accepts = accepts_trailers(&before);
+    assert_eq!(
+        after.get(TE).map(HeaderValue::as_bytes),
+        accepts.then_some(&b"trailers"[..])
+    );
+    let mut again = after.clone();
+    strip(&mut again);
+    assert_eq!(again, after);
+}
+
+/// The lines of any bytes that can be fields, for fuzzing.
+pub(crate) fn fields_of(input: &[u8]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for line in input.split(|byte| *byte == b'\n').take(64) {
+        let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+        let (name, value) = line.split_at_checked(colon).unwrap_or_default();
+        let value = value.get(1..).unwrap_or_default().trim_ascii();
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+            headers.append(name, value);
+        }
+    }
+    headers
+}
+
 /// Removes optional whitespace (RFC 9110 §5.6.3), which is space and tab only.
 pub(crate) fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t'])

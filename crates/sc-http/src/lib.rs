@@ -4,7 +4,7 @@
 //! socket or file, and writes no log. Start reading at [`exchange`]; then [`h1`] and [`h2`] (server role),
 //! [`client`] and [`fastcgi`] (towards applications), and the rules that belong to no protocol version: [`authority`],
 //! [`conditional`], [`date`], [`encoding`], [`forwarded`], [`hop`], [`range`]. Tunnels are joined in `tunnel`, with the
-//! frames of a [`websocket`] watched.
+//! frames of a [`websocket`] watched. [`fuzz`] is for fuzzers alone.
 #![forbid(unsafe_code)]
 
 pub mod authority;
@@ -18,6 +18,7 @@ pub mod exchange;
 pub mod fastcgi;
 pub mod fault;
 pub mod forwarded;
+pub mod fuzz;
 pub mod h1;
 pub mod h2;
 pub mod hop;

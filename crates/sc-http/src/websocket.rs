@@ -176,6 +176,8 @@ pub fn close_frame(code: u16, towards: Towards) -> Vec<u8> {
 }
 
 /// Follows any bytes in pieces, for fuzzing.
+///
+/// Shape: where a frame ends is where a plain reading of RFC 6455 §5.2 finds it, however the bytes come.
 pub fn fuzz_websocket(input: &[u8]) {
     let (mut whole, mut pieces) = (Tracker::new(), Tracker::new());
     whole.follow(input);
@@ -185,6 +187,38 @@ pub fn fuzz_websocket(input: &[u8]) {
     }
     assert_eq!(whole.is_between_frames(), pieces.is_between_frames());
     assert_eq!((whole.has_close, whole.is_lost()), (pieces.has_close, pieces.is_lost()));
+    let (mut at, mut has_close) = (0, false);
+    let end = loop {
+        match frame(input.get(at..).unwrap_or_default()) {
+            Some(Ok((length, is_close))) => (at, has_close) = (at + length, has_close || is_close),
+            Some(Err(())) => break None,
+            None => break Some(at),
+        }
+    };
+    assert_eq!(whole.is_lost(), end.is_none());
+    assert_eq!(whole.is_between_frames(), end == Some(input.len()));
+    assert_eq!(whole.has_close(), has_close);
+    let (before, after) = input.split_at(input.len() / 2);
+    let mut half = Tracker::new();
+    half.follow(before);
+    let rest = half.finish_frame(after);
+    assert!(rest == after.len() || half.is_between_frames());
+}
+
+/// One frame at the front of `bytes`, when it is whole: its length, and whether it is a Close frame. For fuzzing.
+fn frame(bytes: &[u8]) -> Option<Result<(usize, bool), ()>> {
+    let (opcode, second) = (bytes.first()? & 0x0f, *bytes.get(1)?);
+    let (length, before) = match second & 0x7f {
+        126 => (u64::from(u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?)), 4),
+        127 => (u64::from_be_bytes(*bytes.get(2..)?.first_chunk()?), 10),
+        short => (u64::from(short), 2),
+    };
+    if length >> 63 != 0 {
+        return Some(Err(()));
+    }
+    let mask = if second & 0x80 == 0 { 0 } else { 4 };
+    let whole = usize::try_from(length).ok()?.checked_add(before + mask)?;
+    (whole <= bytes.len()).then_some(Ok((whole, opcode == CLOSE)))
 }
 
 #[cfg(test)]

@@ -73,6 +73,20 @@ pub async fn detect(connection: &mut Connection, deadline: Duration) -> Result<D
         .ok_or(DetectError::Closed)
 }
 
+/// Follows any bytes into the dialect that they begin, for fuzzing.
+///
+/// Shape: the first byte alone decides, and the codec of the dialect agrees with it about the version.
+pub fn fuzz_first_byte(bytes: &[u8]) {
+    use crate::socks::codec::{CodecError, read_greeting, read_request4};
+    let Some(first) = bytes.first().copied() else { return };
+    let is_refused = |error: Option<CodecError>| matches!(error, Some(CodecError::Version(byte)) if byte == first);
+    let (five, four) = (read_greeting(bytes).err(), read_request4(bytes).err());
+    let dialect = Dialect::of(first);
+    assert_eq!(dialect == Dialect::Socks5, !is_refused(five));
+    assert_eq!(dialect == Dialect::Socks4, !is_refused(four));
+    assert!(dialect != Dialect::Http || first.is_ascii_alphabetic());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

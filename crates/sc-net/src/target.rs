@@ -177,6 +177,34 @@ fn check_name(name: &[u8]) -> Result<(), NameError> {
     Ok(())
 }
 
+/// Reads any bytes as a host, for fuzzing.
+///
+/// Shape: what was understood is in one form only, which reads back as itself; an address never stays a name.
+pub fn fuzz_host(bytes: &[u8]) {
+    let Ok(host) = Host::parse(bytes) else { return };
+    let shown = host.to_string();
+    assert_eq!(Host::parse(shown.as_bytes()).as_ref(), Ok(&host), "{shown}");
+    assert_eq!(
+        Host::parse(&bytes.to_ascii_uppercase()),
+        Ok(host.clone()),
+        "names have no case"
+    );
+    match &host {
+        Host::Name(name) => {
+            assert!(
+                name.len() <= MAX_NAME_BYTES && name.parse::<IpAddr>().is_err(),
+                "{name}"
+            );
+            assert!(
+                name.bytes().all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase()),
+                "{name}"
+            );
+        }
+        Host::V6(ip) => assert!(ip.to_ipv4_mapped().is_none(), "{ip}"),
+        Host::V4(_) => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

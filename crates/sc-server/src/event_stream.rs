@@ -143,6 +143,33 @@ impl Place {
     }
 }
 
+/// Follows any bytes as an event stream, for fuzzing.
+///
+/// Shape: where events end does not depend on how they arrive, and is where a plain reading finds it: behind an empty line.
+pub fn fuzz_event_stream(bytes: &[u8]) {
+    let (mut whole, mut ends) = (Place::default(), vec![0]);
+    for (at, byte) in bytes.iter().enumerate() {
+        whole.step(*byte);
+        if whole.is_between_events() {
+            ends.push(at + 1);
+        }
+    }
+    let text = |end: usize| {
+        let text: Vec<u8> = bytes.get(..end).unwrap_or_default().to_vec();
+        String::from_utf8_lossy(&text).replace("\r\n", "\n").replace('\r', "\n")
+    };
+    for end in ends.iter().filter(|end| bytes.len() < 256 && **end > 0) {
+        let text = text(*end);
+        assert!(text == "\n" || text.ends_with("\n\n"), "{text:?}");
+    }
+    let (before, after) = bytes.split_at(bytes.len() / 2);
+    let mut place = Place::default();
+    place.follow(before);
+    let end = before.len() + place.finish_event(after);
+    assert_eq!(place.is_between_events(), ends.contains(&end));
+    assert!(end == bytes.len() || place.is_between_events());
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -22,6 +22,7 @@ mod udp;
 mod under_way;
 
 pub use event::Event;
+pub use event_stream::fuzz_event_stream;
 pub use journal::Journal;
 pub use metrics::{Meters, Metric, NoMeters};
 pub use network::{LocalFuture, Network, Refusal, Route};

@@ -137,6 +137,31 @@ impl<'t> Reader<'t> {
     }
 }
 
+/// Reads any bytes as an expression, for fuzzing.
+///
+/// Shape: a mistake is placed within the text or right behind it; union and difference of a set with itself are what they
+/// are in arithmetic of sets.
+pub fn fuzz_log_codes(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    match LogCodes::parse(text) {
+        Err(error) => assert!((1..=text.chars().count() + 1).contains(&error.at), "{error}"),
+        Ok(codes) => {
+            assert!(
+                codes
+                    .0
+                    .iter()
+                    .all(|code| CATALOGUE.iter().any(|known| known.number == *code))
+            );
+            let of = |expression: String| LogCodes::parse(&expression).map(|codes| codes.0).unwrap_or_default();
+            if text.matches('(').count() + 2 <= DEPTH {
+                assert_eq!(of(format!("({text})+({text})")), codes.0);
+                assert_eq!(of(format!("({text})\\({text})")), BTreeSet::new());
+                assert_eq!(of(format!("all\\(all\\({text}))")), codes.0);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]

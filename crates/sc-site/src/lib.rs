@@ -17,6 +17,7 @@ pub mod site;
 pub mod sites;
 pub mod spec;
 
+pub use files::fuzz_path;
 pub use name::{NamePattern, NotAName};
 pub use notes::{Handler, Notes};
 pub use site::{Around, Site};

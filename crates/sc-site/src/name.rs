@@ -130,6 +130,21 @@ fn edit_distance(one: &str, other: &str) -> usize {
     last[other.len()]
 }
 
+/// Reads any bytes as the name of a site, for fuzzing.
+///
+/// Shape: a name shows as what reads back as it, matches itself in any case, and a wildcard only what is below it.
+pub fn fuzz_name(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let Ok(name) = NamePattern::parse(text) else { return };
+    assert_eq!(NamePattern::parse(&name.to_string()).as_ref(), Ok(&name));
+    let stem = name.stem();
+    assert_eq!(name.matches(stem), !name.is_wildcard());
+    assert_eq!(name.matches(&stem.to_ascii_uppercase()), !name.is_wildcard());
+    assert_eq!(name.matches(&format!("a.{stem}.")), name.is_wildcard());
+    assert!(!name.matches(&format!("a{stem}")) && !name.matches(&format!(".{stem}")) && !name.matches(""));
+    assert_eq!(nearest(stem, [&name], 1), [&name]);
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]

@@ -5,7 +5,7 @@ use http::header::{EXPECT, HOST, UPGRADE};
 use http::{HeaderMap, Method};
 
 use super::framing::{self, Declared};
-use super::head::{HeadError, RequestHead};
+use super::head::{self, HeadError, RequestHead};
 use super::receive::Receiver;
 use crate::{Authority, Form, Scheme, hop};
 
@@ -144,6 +144,39 @@ fn place(method: &Method, target: &Bytes, host: Option<&Authority>, scheme: Sche
         authority,
         scheme,
     })
+}
+
+/// Finds, tokenises and reads a request head in any bytes, for fuzzing.
+pub(crate) fn fuzz(input: &[u8]) {
+    let Some(bytes) = head::fuzz_section(input, head::Section::Request) else {
+        return;
+    };
+    let parse = || head::parse_request(&bytes, &head::FUZZ_BOUNDS);
+    for scheme in [Scheme::Http, Scheme::Https] {
+        let Ok(head) = parse() else { return };
+        let (count, line) = (head.headers.len(), head.target.clone());
+        let Ok(request) = understand(head, scheme, 1 << 9) else {
+            continue;
+        };
+        assert!(count <= head::FUZZ_BOUNDS.fields && line.len() <= 1 << 9);
+        let is_clean = |text: &str| text.bytes().all(|b| b.is_ascii_graphic());
+        assert!(is_clean(&request.target) && is_clean(request.method.as_str()));
+        assert!(is_clean(&request.authority.to_string()) && !request.headers.contains_key(HOST));
+        assert!(
+            request.upgrade.is_none() || request.body.is_done(),
+            "an upgrade has no body"
+        );
+        match request.form {
+            Form::Origin | Form::Absolute => assert!(request.target.starts_with('/') || &*request.target == "*"),
+            Form::Asterisk => assert_eq!(&*request.target, "*"),
+            Form::Authority => assert!(request.authority.port().is_some() && request.target.is_empty()),
+        }
+        assert!(request.is_11 || !request.takes_trailers && !request.expects_continue && request.upgrade.is_none());
+        if request.headers.contains_key(http::header::TRANSFER_ENCODING) {
+            assert!(request.is_11 && !request.headers.contains_key(http::header::CONTENT_LENGTH));
+            assert_eq!(request.body.remaining(), None);
+        }
+    }
 }
 
 /// Whether two authorities are one, with the default port written or not.

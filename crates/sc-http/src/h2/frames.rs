@@ -288,6 +288,9 @@ pub(crate) fn fuzz(input: &[u8]) {
         .try_for_each(|byte| frames.inspect(&[*byte]))
         .map_err(|bad| bad.reason);
     assert_eq!(at_once, bit_by_bit, "a verdict does not depend on how frames arrive");
+    if let Err(bad) = Frames::new().inspect(input) {
+        assert!(bad.at <= input.len(), "the place of an error is within what came");
+    }
 }
 
 #[cfg(test)]

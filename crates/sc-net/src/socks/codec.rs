@@ -302,12 +302,29 @@ pub fn write_address(out: &mut Vec<u8>, target: &Target) {
     out.extend_from_slice(&target.port.to_be_bytes());
 }
 
-/// Feeds bytes of any kind to every reader; nothing may panic, and what was read must be written alike.
+/// Feeds bytes of any kind to every reader.
+///
+/// Shape: a message ends where it ends, however much of it or behind it has arrived, and within its bounds; what was read
+/// is written alike.
 pub fn fuzz_codec(bytes: &[u8]) {
-    let _ = read_greeting(bytes);
-    let _ = read_credentials(bytes);
-    let _ = read_request(bytes);
-    let _ = read_request4(bytes);
+    fuzz_reader(bytes, read_greeting, 2 + 255);
+    fuzz_reader(bytes, read_credentials, 3 + 2 * 255);
+    fuzz_reader(bytes, read_request4, 8 + 2 * 256);
+    if let Some(request) = fuzz_reader(bytes, read_request, 262) {
+        let command = match request.command {
+            Command::Connect => 1,
+            Command::Bind => 2,
+            Command::UdpAssociate => 3,
+        };
+        let mut again = vec![5, command, 0];
+        write_address(&mut again, &request.target);
+        let length = again.len();
+        assert_eq!(
+            read_request(&again),
+            Ok(Some((request, length))),
+            "a request changed on its way"
+        );
+    }
     if let Ok(Some((target, used))) = read_address(bytes) {
         assert!(used <= bytes.len(), "a reader went past the end");
         let mut again = Vec::new();
@@ -318,4 +335,25 @@ pub fn fuzz_codec(bytes: &[u8]) {
             "an address changed on its way"
         );
     }
+}
+
+/// Checks that a reader says the same of the bytes whatever follows, and asks for more of whatever is cut off.
+fn fuzz_reader<T: PartialEq>(bytes: &[u8], read: impl Fn(&[u8]) -> Read<T>, most: usize) -> Option<T> {
+    let whole = read(bytes);
+    let more = [bytes, &[0, 0xff]].concat();
+    match &whole {
+        Ok(Some((_, used))) => {
+            assert!(*used <= bytes.len() && *used <= most, "a message of {used} bytes");
+            for end in 0..*used {
+                assert!(
+                    matches!(read(bytes.get(..end).unwrap_or_default()), Ok(None)),
+                    "not whole at {end}"
+                );
+            }
+            assert!(read(bytes.get(..*used).unwrap_or_default()) == whole && read(&more) == whole);
+        }
+        Ok(None) => assert!(bytes.len() < most, "more is asked for than a message can have"),
+        Err(_) => assert!(read(&more) == whole, "an error was mended by what followed"),
+    }
+    whole.ok().flatten().map(|(value, _)| value)
 }

@@ -26,6 +26,7 @@ use sc_http::{Answer, Body, Exchange, Fault, Head};
 
 pub(crate) use self::cache::Cache;
 use self::cache::{Entry, Shelf};
+pub use self::path::fuzz_path;
 use self::root::{Kind, Meta, OpenError, Root};
 use crate::pages::Form;
 use crate::pages::faults::{self, Attempted};

@@ -94,6 +94,37 @@ fn check_name(name: &[u8]) -> Result<(), PathError> {
     }
 }
 
+/// Reads any bytes as the path of a request, for fuzzing.
+///
+/// Shape: whatever is taken for a file stays below the root and is not hidden, and its path written anew leads to it.
+pub fn fuzz_path(input: &[u8]) {
+    let Ok(path) = std::str::from_utf8(input) else { return };
+    let Ok(found) = decode(path) else { return };
+    let names = found.relative.split(|b| *b == b'/');
+    for name in names.filter(|_| !found.relative.is_empty()) {
+        assert!(!name.is_empty() && (name[0] != b'.' || name == WELL_KNOWN), "{path:?}");
+        assert!(!name.contains(&0) && !name.contains(&b'\\'), "{path:?}");
+    }
+    assert!(found.relative.len() < path.len(), "{path:?}");
+    let slash = if found.is_folder && !found.relative.is_empty() {
+        "/"
+    } else {
+        ""
+    };
+    let spelled: String = found
+        .relative
+        .iter()
+        .map(|b| {
+            if *b == b'/' {
+                "/".to_owned()
+            } else {
+                format!("%{b:02X}")
+            }
+        })
+        .collect();
+    assert_eq!(decode(&format!("/{spelled}{slash}")), Ok(found), "{path:?}");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

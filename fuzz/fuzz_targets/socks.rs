@@ -1,0 +1,4 @@
+//! Messages of SOCKS.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| shimmercat_fuzz::run("socks", input));
