@@ -1,7 +1,7 @@
 //! `cargo xtask pages`: the parts of the documents that are written from the programs, so that they cannot go stale.
 //!
 //! `docs/cli.md` is the help of every command; the table of keys in `docs/configuration.md` comes from the JSON Schema
-//! that `shimmercat schema` prints; the catalogue in `docs/logs.md` from the list of events in the code. With `--check`
+//! that `shimmercat schema` prints, as does that of `docs/limits.md`; the catalogue in `docs/logs.md` from the list of events in the code. With `--check`
 //! nothing is written and a difference is an error.
 
 use std::fmt::Write as _;
@@ -15,6 +15,7 @@ use crate::shell::{self, cargo, output, run};
 
 mod events;
 mod keys;
+mod limits;
 
 /// Columns that the help is wrapped to.
 const COLUMNS: &str = "100";
@@ -40,11 +41,13 @@ pub(crate) fn command(args: &[String]) -> Result<()> {
     let programs = shell::target_dir()?.join("debug");
     let cli = cli(&programs)?;
     let schema = output(&mut program(&programs, "shimmercat", &["schema"]))?;
-    let keys = keys::table(&serde_json::from_str(&schema).context("the schema is not JSON")?)?;
+    let schema = serde_json::from_str(&schema).context("the schema is not JSON")?;
+    let keys = keys::table(&schema)?;
     let mut stale = Vec::new();
     for (page, text) in [
         ("docs/cli.md", cli),
         ("docs/configuration.md", keys),
+        ("docs/limits.md", limits::table(&schema)?),
         ("docs/logs.md", events::table()?),
     ] {
         let file = shell::root().join(page);

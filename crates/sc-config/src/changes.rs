@@ -215,8 +215,22 @@ fn project_facts(settings: &Settings) -> Vec<Fact> {
         .iter()
         .map(|user| (&user.name, user.password.expose()))
         .collect();
+    let limits = settings.limits.told().into_iter().map(|(name, told)| fact(name, told));
+    let memory = settings.limits.memory.map(crate::units::show_size);
+    let exempt = settings
+        .limits
+        .exempt
+        .as_ref()
+        .map(|networks| match networks.as_slice() {
+            [] => "false".to_owned(),
+            networks => list(networks),
+        });
+    let limits = limits.chain([
+        fact("memory", memory.unwrap_or_default()),
+        fact("exempt", exempt.unwrap_or_default()),
+    ]);
     let path = |path: &Option<std::path::PathBuf>| path.as_ref().map(|p| p.display().to_string()).unwrap_or_default();
-    vec![
+    let facts = vec![
         fact("listen", list(&settings.listen)),
         fact(
             "socks-5",
@@ -259,7 +273,8 @@ fn project_facts(settings: &Settings) -> Vec<Fact> {
         ),
         fact("instance", settings.instance.as_deref().unwrap_or_default()),
         fact("disclose-errors", settings.disclose_errors),
-    ]
+    ];
+    facts.into_iter().chain(limits).collect()
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 
+use crate::limits::LIMITS;
 use crate::settings;
+use crate::units::show_size;
 
 /// A mapping whose keys are known.
 #[derive(Debug)]
@@ -88,6 +90,8 @@ pub(crate) enum Scalar {
     Time,
     /// A time limit that is not shorter than this.
     TimeFrom(Duration),
+    /// A number of bytes in a range.
+    Size(u64, u64),
     /// A field name that may be set on a response.
     HeaderName,
     /// A field value.
@@ -311,6 +315,13 @@ pub(crate) static TOP: Table = Table {
             default: Some("false"),
             example: "true",
         },
+        Key {
+            name: "limits",
+            shape: Shape::Table(&LIMITS),
+            doc: "What no client gets more of: see `docs/limits.md`.",
+            default: Some("those of each limit"),
+            example: "{ connections-per-address: 256, idle-time: 30s }",
+        },
         later("net"),
         later("faults"),
         later("haps-settings"),
@@ -511,7 +522,7 @@ const STATUS: Key = Key {
 };
 
 /// Every table, for hints about keys that stand at the wrong level.
-pub(crate) static TABLES: [&Table; 4] = [&FILE, &TOP, &DOMAIN, &CONSULTANT];
+pub(crate) static TABLES: [&Table; 5] = [&FILE, &TOP, &DOMAIN, &CONSULTANT, &LIMITS];
 
 impl Table {
     /// The key of this name.
@@ -571,6 +582,7 @@ impl Scalar {
             Self::Bandwidth => "a bandwidth".to_owned(),
             Self::Latency | Self::Time => "a time".to_owned(),
             Self::TimeFrom(least) => format!("a time of at least {} minutes", least.as_secs() / 60),
+            Self::Size(least, most) => format!("a size from {} to {}", show_size(least), show_size(most)),
             Self::HeaderName => "a field name".to_owned(),
             Self::RedirectFrom => "a path".to_owned(),
             Self::RedirectTo => "a path or URL".to_owned(),

@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use crate::keys::{CONSULTANT, DOMAIN, Key, REDIRECT, Shape, TOP, Table};
+use crate::limits::LIMITS;
 
 /// The keys of `devlove.yaml` as a Markdown page.
 pub fn reference() -> String {
@@ -17,6 +18,7 @@ pub fn reference() -> String {
     section(&mut page, "Domain", &DOMAIN);
     section(&mut page, "`consultant`", &CONSULTANT);
     section(&mut page, "A redirect in a list", &REDIRECT);
+    section(&mut page, "`limits`", &LIMITS);
     page
 }
 

@@ -93,7 +93,9 @@ fn scalar(kind: Scalar) -> Value {
             let least = u8::from(matches!(kind, Scalar::Connect));
             json!({ "anyOf": [{ "type": "integer", "minimum": least, "maximum": 65535 }, text()] })
         }
-        Scalar::Bandwidth | Scalar::Time | Scalar::TimeFrom(_) => json!({ "type": ["string", "number"] }),
+        Scalar::Size(..) | Scalar::Bandwidth | Scalar::Time | Scalar::TimeFrom(_) => {
+            json!({ "type": ["string", "number"] })
+        }
         Scalar::HeaderValue => json!({ "type": ["string", "number", "boolean"] }),
         Scalar::Credential => json!({ "type": ["string", "number", "boolean"] }),
         Scalar::RedirectFrom => json!({ "type": "string", "pattern": "^/" }),

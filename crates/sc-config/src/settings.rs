@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
+use crate::limits::Limits;
 use crate::names::NamePattern;
 use crate::networks::Network;
 use crate::places::Places;
@@ -90,6 +91,8 @@ pub struct Settings {
     pub instance: Option<String>,
     /// Whether an application's own error pages are shown to the public (`internet`).
     pub disclose_errors: bool,
+    /// What no client gets more of.
+    pub limits: Limits,
 }
 
 impl Default for Settings {
@@ -121,6 +124,7 @@ impl Default for Settings {
             metrics: None,
             instance: None,
             disclose_errors: false,
+            limits: Limits::default(),
         }
     }
 }

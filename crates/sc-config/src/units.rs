@@ -72,6 +72,9 @@ const LATENCY_MAX: f64 = 60.0;
 /// A day.
 const TIME_MAX: f64 = 86_400.0;
 
+/// More than any machine has, and exact as a floating-point number.
+const SIZE_MAX: f64 = 1e15;
+
 /// Reads a bandwidth such as `7Mbit/s`; without a unit it is bytes per second.
 ///
 /// Units: the result is whole bytes per second, at least 1.
@@ -104,6 +107,36 @@ pub fn latency(text: &str) -> Result<Duration, UnitError> {
 pub fn time_limit(text: &str) -> Result<Duration, UnitError> {
     let units = &[("", 1.0), ("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
     in_range(text, scaled(text, units, "ms, s, m and h")?, TIME_MAX)
+}
+
+/// Reads a number of bytes such as `512`, `16KiB`, `1MiB`, `2GiB`, `64kB` or `1MB`; without a unit, bytes.
+///
+/// Errors: an unknown unit; more than can be kept.
+pub fn size(text: &str) -> Result<u64, UnitError> {
+    let units = [("", 1.0), ("B", 1.0), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9)];
+    let binary = [("KiB", 1024.0), ("MiB", 1_048_576.0), ("GiB", 1_073_741_824.0)];
+    let value = scaled(text, &[&units[..], &binary].concat(), "B, kB, MB, GB, KiB, MiB and GiB")?;
+    if (0.0..=SIZE_MAX).contains(&value) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the range was just checked"
+        )]
+        return Ok(value as u64);
+    }
+    Err(UnitError::Range(text.to_owned()))
+}
+
+/// Writes a size the way [`size`] reads it, in the largest binary unit that keeps it whole.
+pub fn show_size(bytes: u64) -> String {
+    let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let whole = units
+        .iter()
+        .find(|(_, shift)| bytes > 0 && bytes.trailing_zeros() >= *shift);
+    whole.map_or_else(
+        || bytes.to_string(),
+        |(unit, shift)| format!("{}{unit}", bytes >> shift),
+    )
 }
 
 fn in_range(text: &str, seconds: f64, most: f64) -> Result<Duration, UnitError> {
@@ -176,6 +209,26 @@ mod tests {
         ] {
             assert!(bandwidth(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("512", 512),
+            ("16KiB", 16 << 10),
+            ("1.5MiB", 3 << 19),
+            ("2GB", 2_000_000_000),
+            ("64kB", 64_000),
+        ] {
+            assert_eq!(size(text).unwrap(), bytes, "{text}");
+            assert_eq!(size(&show_size(bytes)).unwrap(), bytes, "{text}");
+        }
+        for text in ["", "much", "1 KiB", "1kb", "-1", "99999999999GiB"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+        assert_eq!(show_size(1 << 20), "1MiB");
+        assert_eq!(show_size(65_535), "65535");
     }
 
     #[test]

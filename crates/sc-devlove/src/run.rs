@@ -13,7 +13,7 @@ use sc_net::folder_watch::{self, Watch};
 use sc_net::listen::Listener;
 use sc_net::tasks::Tasks;
 use sc_server::log_codes::LogCodes;
-use sc_server::{Event, Journal, Policy, Server, chain};
+use sc_server::{Bounds, Event, Journal, Policy, Server, chain};
 use sc_site::{Disclosure, Environment, Sites};
 use sc_tls::{Ca, Created, Minter, Uncovered};
 use tokio::sync::{mpsc, oneshot};
@@ -225,6 +225,7 @@ impl Live<'_> {
         self.network
             .swap(names, sc_compile::guard(&settings, &self.guard_addresses));
         self.server.swap_sites(sites);
+        self.server.swap_bounds(bounds(&settings));
         self.tell_others(|instance| instance.names = names_of(&settings));
         *self.settings.borrow_mut() = settings;
         Ok(changes)
@@ -278,10 +279,15 @@ fn open_ca(start: &Start, diary: &Diary) -> Result<Arc<Ca>, RunError> {
 fn policy(start: &Start) -> Policy {
     let settings = &start.settings;
     let mut policy = Policy::new(start.clock);
+    policy.bounds = bounds(settings);
     policy.auth = sc_compile::auth(settings);
     policy.allowed_clients = sc_compile::networks(&settings.socks_allow);
     policy.shape = sc_compile::shape(settings);
     policy
+}
+
+fn bounds(settings: &Settings) -> Bounds {
+    sc_compile::bounds(settings, &sc_compile::this_machine())
 }
 
 fn covers(names: &Names) -> impl Fn(&str) -> bool + Send + Sync + 'static {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Limits of one downstream connection.
-#[derive(Clone, Debug)]
+/// Limits of one downstream connection. The file names each of them; which attack it answers stands in `docs/limits.md`.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// Bytes of a request line or of `:path`; 16 KiB holds every URL that browsers send in practice.
     pub target_bytes: usize,
@@ -15,12 +15,32 @@ pub struct Limits {
     pub head_time: Duration,
     /// How long an idle kept-alive connection is held.
     pub idle_time: Duration,
-    /// Longest pause between two reads of a body that is being waited for.
+    /// How long a body is waited for in all, beyond what `body_rate` grants for what has come.
     pub body_idle_time: Duration,
-    /// Longest time without progress while writing to a client.
+    /// Bytes per second that a body has to keep up while it is waited for.
+    pub body_rate: u64,
+    /// How long a client is waited for that does not take what is written, beyond what `write_rate` grants.
     pub write_stall_time: Duration,
+    /// Bytes per second that a client has to take while there is something to write.
+    pub write_rate: u64,
+    /// HTTP/2: size of the table for the decompression of fields (RFC 7541 §4.2).
+    pub header_table_bytes: u32,
+    /// HTTP/2: CONTINUATION frames of one header block, or as many as `header_bytes` need if that is more (CVE-2024-27316).
+    pub continuations: u32,
     /// HTTP/2: streams open at a time.
     pub streams: u32,
+    /// HTTP/2: streams that the client may take back at once, beyond those that ended well (CVE-2023-44487). A page that is
+    /// left takes back all it asked for.
+    pub resets: u32,
+    /// HTTP/2: how fast that allowance grows again.
+    pub resets_per_second: u32,
+    /// HTTP/2: streams that the client may make us reset by its own mistakes, in the life of a connection (CVE-2025-8671).
+    pub forced_resets: u32,
+    /// HTTP/2: frames that make us work and carry nothing, at once: PING, SETTINGS, PRIORITY, empty DATA, small
+    /// WINDOW_UPDATE, unknown ones (CVE-2019-9511, -9512, -9513, -9515, -9518).
+    pub control_frames: u32,
+    /// HTTP/2: how fast that allowance grows again.
+    pub control_frames_per_second: u32,
     /// HTTP/2: receive window of one stream, bytes.
     pub stream_window_bytes: u32,
     /// HTTP/2: receive window of the connection, bytes.
@@ -38,8 +58,17 @@ impl Default for Limits {
             head_time: Duration::from_secs(15),
             idle_time: Duration::from_secs(75),
             body_idle_time: Duration::from_secs(60),
+            body_rate: 256,
             write_stall_time: Duration::from_secs(60),
+            write_rate: 256,
+            header_table_bytes: 4 << 10,
+            continuations: 4,
             streams: 128,
+            resets: 200,
+            resets_per_second: 20,
+            forced_resets: 100,
+            control_frames: 10_000,
+            control_frames_per_second: 1_000,
             stream_window_bytes: 256 << 10,
             connection_window_bytes: 1 << 20,
             send_buffer_bytes: 64 << 10,

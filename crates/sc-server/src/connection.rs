@@ -86,7 +86,7 @@ pub(crate) async fn tls(shared: &Rc<Shared>, serial: u64, entry: Entry, conn: Co
         ..
     } = conn;
     let rewound = Rewound::new(stream, read_ahead);
-    let accepted = match sc_tls::accept(rewound, shared.tls.clone(), shared.policy.handshake_time).await {
+    let accepted = match sc_tls::accept(rewound, shared.tls.clone(), shared.bounds().handshake_time).await {
         Ok(accepted) => accepted,
         Err(error) => {
             shared.count(Metric::handshake_failed(&error.fault), 1);
@@ -117,9 +117,9 @@ pub(crate) async fn tls(shared: &Rc<Shared>, serial: u64, entry: Entry, conn: Co
         shared: shared.clone(),
         around,
     });
-    let (limits, drain) = (&shared.policy.limits, shared.drain(serial));
+    let (bounds, drain) = (shared.bounds(), shared.drain(serial));
     let fault = match accepted.alpn {
-        Alpn::H2 => h2::serve(accepted.stream, service, limits, drain).await,
+        Alpn::H2 => h2::serve(accepted.stream, service, &bounds.http, drain).await,
         Alpn::Http11 | Alpn::None => plain_h1(accepted.stream, Scheme::Https, service, shared, drain).await,
     };
     report(shared, serial, fault);
@@ -130,7 +130,7 @@ async fn proxy(shared: &Rc<Shared>, serial: u64, mut conn: Connection) {
     if !may_enter(shared, serial, &conn) {
         return;
     }
-    match first_byte::detect(&mut conn, shared.policy.greeting_time).await {
+    match first_byte::detect(&mut conn, shared.bounds().greeting_time).await {
         Ok(Dialect::Socks5 | Dialect::Socks4) => socks(shared, serial, conn).await,
         Ok(Dialect::Tls) => match shared.policy.auth {
             Auth::None => tls(shared, serial, Entry::TlsByName, conn).await,
@@ -177,7 +177,7 @@ fn may_enter(shared: &Shared, serial: u64, conn: &Connection) -> bool {
 }
 
 async fn socks(shared: &Rc<Shared>, serial: u64, mut conn: Connection) {
-    let ask = match socks::handshake(&mut conn, &shared.policy.auth, shared.policy.greeting_time).await {
+    let ask = match socks::handshake(&mut conn, &shared.policy.auth, shared.bounds().greeting_time).await {
         Ok(ask) => ask,
         // A client that went away in the middle, as one does that only looks whether the port answers.
         Err(SocksError::Closed) => return,
@@ -351,8 +351,8 @@ where
     IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
     S: Service,
 {
-    let read_ahead = bytes::BytesMut::new();
-    match h1::serve(io, read_ahead, scheme, service, &shared.policy.limits, drain).await {
+    let (read_ahead, bounds) = (bytes::BytesMut::new(), shared.bounds());
+    match h1::serve(io, read_ahead, scheme, service, &bounds.http, drain).await {
         h1::Served::Closed(fault) => fault,
         h1::Served::Handover { .. } => None,
     }

@@ -39,7 +39,8 @@ pub(crate) async fn serve(shared: &Rc<Shared>, serial: u64, conn: Connection) {
         local,
         permit,
     } = conn;
-    let limits = &shared.policy.limits;
+    let bounds = shared.bounds();
+    let limits = &bounds.http;
     let served = sc_http::h1::serve(
         stream,
         read_ahead,

@@ -4,6 +4,7 @@
 //! with events and records. The life of a connection is told in `connection.rs`; begin there.
 #![forbid(unsafe_code)]
 
+mod bounds;
 mod connection;
 mod contained;
 pub mod control;
@@ -21,6 +22,7 @@ pub mod server;
 mod udp;
 mod under_way;
 
+pub use bounds::Bounds;
 pub use event::Event;
 pub use event_stream::fuzz_event_stream;
 pub use journal::Journal;

@@ -82,7 +82,7 @@ async fn answer(io: DuplexStream, shared: &Shared) -> SelfTestError {
     }
     let service = std::rc::Rc::new(Found(shared.current_sites()));
     let drain = Drain::at_once(CancellationToken::new());
-    match h2::serve(accepted.stream, service, &shared.policy.limits, drain).await {
+    match h2::serve(accepted.stream, service, &shared.bounds().http, drain).await {
         Some(fault) => SelfTestError::Http(fault),
         None => SelfTestError::Ended,
     }

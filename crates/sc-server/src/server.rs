@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use sc_http::{Drain, Limits};
+use sc_http::Drain;
 use sc_net::listen::Listener;
 use sc_net::relay::RelayLimits;
 use sc_net::shape::{Shape, Shaper};
@@ -20,6 +20,7 @@ use sc_site::Sites;
 use sc_tls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
+use crate::bounds::Bounds;
 use crate::event::Event;
 use crate::journal::Journal;
 use crate::metrics::{Meters, Metric, NoMeters};
@@ -98,24 +99,18 @@ const PATIENCE_WITH_BUSY: u32 = 3;
 
 /// What holds for every connection.
 pub struct Policy {
-    /// Bounds of the protocol engines.
-    pub limits: Limits,
+    /// What no client gets more of, to begin with.
+    pub bounds: Bounds,
     /// Who may use the proxy port.
     pub auth: Auth,
     /// From where; empty means from anywhere that can reach the address.
     pub allowed_clients: Vec<Addresses>,
     /// Simulated network, applied to what is sent to clients.
     pub shape: Option<Shape>,
-    /// How long a proxy client may take for its first byte and for its greeting.
-    pub greeting_time: Duration,
-    /// How long a TLS handshake may take.
-    pub handshake_time: Duration,
     /// How long dialling another machine may take.
     pub dial_time: Duration,
     /// How long a relayed connection may be silent.
     pub relay: RelayLimits,
-    /// Open connections of one listener; accepting pauses above.
-    pub connections: usize,
     /// The port that clients find HTTPS at, for the redirect port.
     pub https_port: u16,
     /// How much time what is open gets at the end.
@@ -132,15 +127,12 @@ impl Policy {
     /// The documented defaults.
     pub fn new(clock: fn() -> SystemTime) -> Self {
         Policy {
-            limits: Limits::default(),
+            bounds: Bounds::default(),
             auth: Auth::None,
             allowed_clients: Vec::new(),
             shape: None,
-            greeting_time: Duration::from_secs(2),
-            handshake_time: Duration::from_secs(10),
             dial_time: Duration::from_secs(10),
             relay: RelayLimits::default(),
-            connections: 16_384,
             https_port: 443,
             drain: DrainPolicy::default(),
             seed: 0,
@@ -156,6 +148,7 @@ pub(crate) struct Shared {
     pub(crate) journal: Rc<dyn Journal>,
     network: RefCell<Rc<dyn Network>>,
     pub(crate) sites: RefCell<Rc<Sites>>,
+    bounds: RefCell<Rc<Bounds>>,
     pub(crate) tls: Arc<ServerConfig>,
     pub(crate) tasks: Tasks,
     pub(crate) counts: Counts,
@@ -177,6 +170,10 @@ impl Shared {
 
     pub(crate) fn current_sites(&self) -> Rc<Sites> {
         self.sites.borrow().clone()
+    }
+
+    pub(crate) fn bounds(&self) -> Rc<Bounds> {
+        self.bounds.borrow().clone()
     }
 
     pub(crate) fn network(&self) -> Rc<dyn Network> {
@@ -240,7 +237,9 @@ impl Server {
             told.event(panicked.into());
         });
         let shaper = policy.shape.map(|shape| Shaper::new(shape, tasks.spawner()));
+        let bounds = Rc::new(policy.bounds.clone());
         Server(Rc::new(Shared {
+            bounds: RefCell::new(bounds),
             policy,
             journal,
             network: RefCell::new(network),
@@ -274,7 +273,7 @@ impl Server {
         self.0.tasks.spawn("accept", async move {
             let events = shared.clone();
             let on_event = move |event| events.event(accept_event(kind, &event));
-            let gate = Gate::new(shared.policy.connections);
+            let gate = Gate::new(shared.bounds().connections);
             let ended = accept::run(listener, gate, shared.begin.clone(), on_event, on_connection).await;
             if let Err(error) = ended {
                 shared.event(Event::ListenerFailed {
@@ -289,7 +288,7 @@ impl Server {
     pub fn serve_control(&self, listener: Listener, handler: control::Handler) {
         let shared = self.0.clone();
         self.0.tasks.spawn("control", async move {
-            let limits = shared.policy.limits.clone();
+            let limits = shared.bounds().http.clone();
             let serving = control::serve(shared.tasks.spawner(), listener, limits, shared.begin.clone(), handler);
             if let Err(error) = serving.await {
                 shared.event(Event::ListenerFailed {
@@ -303,6 +302,11 @@ impl Server {
     /// Replaces the sites; exchanges that were already being answered end with the old ones.
     pub fn swap_sites(&self, sites: Sites) {
         *self.0.sites.borrow_mut() = Rc::new(sites);
+    }
+
+    /// Replaces what no client gets more of; connections that are open keep theirs.
+    pub fn swap_bounds(&self, bounds: Bounds) {
+        *self.0.bounds.borrow_mut() = Rc::new(bounds);
     }
 
     /// Replaces what is behind the proxy port; connections that were let through stay.

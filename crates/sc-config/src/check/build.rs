@@ -48,6 +48,7 @@ impl Builder<'_> {
             _ => LogFormat::Auto,
         };
         self.internet(fields, &mut settings);
+        limits(fields, &mut settings);
         if let Some(domains) = fields.get("domains") {
             self.domains(domains, &mut settings);
         }
@@ -258,6 +259,20 @@ impl Builder<'_> {
             .filter(|part| !matches!(part, Component::CurDir))
             .collect()
     }
+}
+
+fn limits(fields: Fields<'_>, settings: &mut Settings) {
+    let Some(node) = fields.node("limits") else { return };
+    let fields = Fields::of(node);
+    let limits = &mut settings.limits;
+    limits.read(|name| fields.text(name));
+    limits.memory = fields.text("memory").and_then(|text| units::size(text).ok());
+    limits.exempt = match fields.flag("exempt") {
+        Some(_) => Some(Vec::new()),
+        None => fields
+            .get("exempt")
+            .map(|_| fields.each("exempt", |text| text.parse().ok())),
+    };
 }
 
 /// Whether a place is in the file that overrides on one machine.

@@ -60,6 +60,12 @@ pub(crate) fn settings(
     built.filter(|_| usable)
 }
 
+/// Whether a text is what a kind of scalar asks for.
+#[cfg(test)]
+pub(crate) fn fits(kind: keys::Scalar, text: &str) -> bool {
+    scalar::check(kind, text).is_ok()
+}
+
 const TOP_KEY: &str = "shimmercat-devlove";
 
 fn devlove_file(node: &Node, folder: &Path, look: Look<'_>, found: &mut Vec<Diagnostic>) -> Option<Checked> {

@@ -87,6 +87,10 @@ pub(super) fn check(kind: Scalar, text: &str) -> Result<(), Problem> {
             time if time < least => Err(must_be(kind, text)),
             _ => Ok(()),
         },
+        Scalar::Size(least, most) => match units::size(text).map_err(of_unit)? {
+            size if (least..=most).contains(&size) => Ok(()),
+            _ => Err(must_be(kind, text)),
+        },
         Scalar::Integer(least, most) => match text.parse::<u32>() {
             Ok(number) if (least..=most).contains(&number) => Ok(()),
             _ => Err(must_be(kind, text)),

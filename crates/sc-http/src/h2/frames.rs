@@ -4,28 +4,25 @@
 //! Nothing is kept but the header of the current frame and a few counts.
 
 use super::block::Walk;
+use crate::Limits;
 use h2::Reason;
 use tokio::time::Instant;
 
 const PREFACE_BYTES: usize = 24;
 
-/// Resets that a client may send ahead of its finished exchanges: a page that is left takes back all it asked for.
-const RESETS: Budget = Budget {
-    most: 200.0,
-    per_second: 20.0,
-};
+/// What a frame holds at most, since we never ask for larger ones (RFC 9113 §6.5.2).
+const FRAME_BYTES: usize = 16 << 10;
 
-/// Frames that make us work and carry nothing: PING, SETTINGS, PRIORITY, unknown ones (CVE-2019-9512, -9515, -9513).
-const EMPTY_TALK: Budget = Budget {
-    most: 10_000.0,
-    per_second: 1_000.0,
-};
+/// A smaller step of a window is not worth a frame (CVE-2019-9511).
+const SMALL_STEP: u32 = 256;
 
 const ACK: u8 = 1;
+const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
 const WITH_PRIORITY: u8 = 0x20;
 
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
@@ -46,24 +43,22 @@ pub(crate) struct Bad {
     pub(crate) reason: Reason,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Budget {
-    most: f64,
-    per_second: f64,
-}
-
+/// An allowance that grows again.
 #[derive(Debug)]
 struct Purse {
-    budget: Budget,
+    most: f64,
+    per_second: f64,
     left: f64,
     since: Instant,
 }
 
 impl Purse {
-    fn new(budget: Budget) -> Self {
+    fn new(most: u32, per_second: u32) -> Self {
+        let most = f64::from(most);
         Purse {
-            budget,
-            left: budget.most,
+            most,
+            per_second: f64::from(per_second),
+            left: most,
             since: Instant::now(),
         }
     }
@@ -71,7 +66,7 @@ impl Purse {
     fn pay(&mut self) -> bool {
         if self.left < 1.0 {
             let now = Instant::now();
-            self.earn(now.duration_since(self.since).as_secs_f64() * self.budget.per_second);
+            self.earn(now.duration_since(self.since).as_secs_f64() * self.per_second);
             self.since = now;
         }
         self.left -= 1.0;
@@ -79,7 +74,7 @@ impl Purse {
     }
 
     fn earn(&mut self, much: f64) {
-        self.left = (self.left + much).min(self.budget.most);
+        self.left = (self.left + much).min(self.most);
     }
 }
 
@@ -93,6 +88,9 @@ pub(crate) struct Frames {
     entry: [u8; 6],
     in_entry: usize,
     in_block: bool,
+    /// CONTINUATION frames that may still follow in this block, and how many may in any.
+    continuations: usize,
+    most_continuations: usize,
     /// The last stream that was opened.
     newest: u32,
     block: Block,
@@ -113,7 +111,7 @@ struct Block {
 }
 
 impl Frames {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(limits: &Limits) -> Self {
         Frames {
             header: [0; 9],
             have: 0,
@@ -121,6 +119,8 @@ impl Frames {
             entry: [0; 6],
             in_entry: 0,
             in_block: false,
+            continuations: 0,
+            most_continuations: (limits.continuations as usize).max(limits.header_bytes / FRAME_BYTES),
             newest: 0,
             block: Block {
                 walk: Walk::new(false),
@@ -129,8 +129,8 @@ impl Frames {
                 left: 0,
             },
             has_settings: false,
-            resets: Purse::new(RESETS),
-            talk: Purse::new(EMPTY_TALK),
+            resets: Purse::new(limits.resets, limits.resets_per_second),
+            talk: Purse::new(limits.control_frames, limits.control_frames_per_second),
         }
     }
 
@@ -153,7 +153,7 @@ impl Frames {
             if self.left > 0 {
                 let (part, after) = rest.split_at_checked(self.left).unwrap_or((rest, &[]));
                 match self.kind() {
-                    SETTINGS => self.entries(part).map_err(|reason| Bad { at, reason })?,
+                    SETTINGS | WINDOW_UPDATE => self.values(part).map_err(|reason| Bad { at, reason })?,
                     HEADERS | CONTINUATION => self.pass_block(part).map_err(|reason| Bad { at, reason })?,
                     _ => {}
                 }
@@ -215,10 +215,18 @@ impl Frames {
         self.has_settings = true;
         match kind {
             HEADERS | CONTINUATION => {
+                self.continuations = match kind {
+                    HEADERS => self.most_continuations,
+                    _ => self.continuations.checked_sub(1).ok_or(Reason::ENHANCE_YOUR_CALM)?,
+                };
                 self.in_block = flags & END_HEADERS == 0;
                 self.open(kind, flags, u32::from_be_bytes(id) & 0x7fff_ffff, length);
             }
             RST_STREAM if !self.resets.pay() => return Err(Reason::ENHANCE_YOUR_CALM),
+            // Also padding alone carries nothing.
+            DATA if length <= usize::from(flags & PADDED != 0) && flags & END_STREAM == 0 && !self.talk.pay() => {
+                return Err(Reason::ENHANCE_YOUR_CALM);
+            }
             PRIORITY | SETTINGS | PING | 10.. if !self.talk.pay() => return Err(Reason::ENHANCE_YOUR_CALM),
             _ => {}
         }
@@ -261,18 +269,25 @@ impl Frames {
         block.walk.go(fields)
     }
 
-    /// Judges the values of a SETTINGS frame (RFC 9113 §6.5.2).
-    fn entries(&mut self, part: &[u8]) -> Result<(), Reason> {
+    /// Judges the values of a SETTINGS frame (RFC 9113 §6.5.2) and the step of a WINDOW_UPDATE.
+    fn values(&mut self, part: &[u8]) -> Result<(), Reason> {
+        let wanted = if self.kind() == SETTINGS { 6 } else { 4 };
         for byte in part {
             if let Some(slot) = self.entry.get_mut(self.in_entry) {
                 *slot = *byte;
             }
-            self.in_entry = (self.in_entry + 1) % self.entry.len();
-            if self.in_entry == 0 {
-                let [id_high, id_low, high, ..] = self.entry;
-                if u16::from_be_bytes([id_high, id_low]) == INITIAL_WINDOW_SIZE && high & 0x80 != 0 {
-                    return Err(Reason::FLOW_CONTROL_ERROR);
+            self.in_entry = (self.in_entry + 1) % wanted;
+            if self.in_entry != 0 {
+                continue;
+            }
+            let [a, b, c, d, ..] = self.entry;
+            if wanted == 4 {
+                let step = u32::from_be_bytes([a, b, c, d]) & 0x7fff_ffff;
+                if step < SMALL_STEP && !self.talk.pay() {
+                    return Err(Reason::ENHANCE_YOUR_CALM);
                 }
+            } else if u16::from_be_bytes([a, b]) == INITIAL_WINDOW_SIZE && c & 0x80 != 0 {
+                return Err(Reason::FLOW_CONTROL_ERROR);
             }
         }
         Ok(())
@@ -281,8 +296,8 @@ impl Frames {
 
 /// Runs the inspection on any bytes, for fuzzing.
 pub(crate) fn fuzz(input: &[u8]) {
-    let at_once = Frames::new().inspect(input).map_err(|bad| bad.reason);
-    let mut frames = Frames::new();
+    let at_once = Frames::new(&Limits::default()).inspect(input).map_err(|bad| bad.reason);
+    let mut frames = Frames::new(&Limits::default());
     let bit_by_bit = input
         .iter()
         .try_for_each(|byte| frames.inspect(&[*byte]))
@@ -305,7 +320,7 @@ mod tests {
             bytes.extend_from_slice(payload);
         }
         fuzz(&bytes);
-        let got = Frames::new()
+        let got = Frames::new(&Limits::default())
             .inspect(&bytes)
             .map_err(|bad| (bad.at - PREFACE_BYTES, bad.reason));
         assert_eq!(got, expected, "{frames:?}");
@@ -338,7 +353,7 @@ mod tests {
         let resets = |count| [vec![(SETTINGS, 0, &[][..])], vec![(RST_STREAM, 0, &[0; 4][..]); count]].concat();
         check(&resets(200), Ok(()));
         check(&resets(202), Err((9 + 200 * 13, Reason::ENHANCE_YOUR_CALM)));
-        let mut frames = Frames::new();
+        let mut frames = Frames::new(&Limits::default());
         frames.inspect(&[0; PREFACE_BYTES]).expect("preface");
         frames.inspect(&[0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]).expect("settings");
         for (bytes, is_in_block) in [

@@ -40,9 +40,6 @@ use crate::drain::{Delay, QUIET, QUIET_IN_A_HURRY};
 use crate::timer::Alarm;
 use crate::{Drain, Fault, Kind, Limits, Service, Side};
 
-/// Streams that may be reset by our own errors before the connection is given up (CVE-2025-8671).
-const LOCAL_RESETS: usize = 100;
-
 /// Reset streams that are remembered, so that frames still under way for them are no errors.
 const REMEMBERED_RESETS: usize = 50;
 
@@ -68,7 +65,7 @@ where
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
     S: Service,
 {
-    let (stream, corked) = cork::cork(io, Some(Frames::new()));
+    let (stream, corked) = cork::cork(io, Some(Frames::new(limits)));
     let connection = match handshake(stream, &corked, limits).await {
         Ok(connection) => connection,
         Err(fault) => return fault,
@@ -123,7 +120,8 @@ where
         .max_send_buffer_size(limits.send_buffer_bytes)
         .max_concurrent_reset_streams(REMEMBERED_RESETS)
         .max_pending_accept_reset_streams(REMEMBERED_RESETS)
-        .max_local_error_reset_streams(Some(LOCAL_RESETS))
+        .max_local_error_reset_streams(Some(limits.forced_resets as usize))
+        .header_table_size(limits.header_table_bytes)
         .enable_connect_protocol();
     let mut handshake = pin!(builder.handshake(stream));
     let mut alarm = Alarm::default();

@@ -141,6 +141,7 @@ impl Engine {
         let codes = codes(&document)?;
         self.server.swap_sites(sites);
         self.server.swap_network(network(&document));
+        self.server.swap_bounds(sc_compile::bounds(&document.settings, &[]));
         self.diary.set_codes(codes);
         *self.document.borrow_mut() = document;
         Ok(())
@@ -251,6 +252,7 @@ fn network(document: &Document) -> Rc<PublicNetwork> {
 fn policy(document: &Document, clock: fn() -> SystemTime, seed: u64, meters: Rc<Cells>) -> Policy {
     let settings = &document.settings;
     let mut policy = Policy::new(clock);
+    policy.bounds = sc_compile::bounds(settings, &[]);
     policy.auth = sc_compile::auth(settings);
     policy.allowed_clients = sc_compile::networks(&settings.socks_allow);
     policy.https_port = document.https_port;

@@ -171,7 +171,7 @@ impl Rig {
         let mut policy = Policy::new(SystemTime::now);
         policy.drain = wish.drain;
         policy.https_port = wish.https_port.unwrap_or(443);
-        policy.connections = wish.connections.unwrap_or(100);
+        policy.bounds.connections = wish.connections.unwrap_or(100);
         policy.meters = numbers.clone();
         let sites = sites(app.addr, &tasks, wish.spawn_panics);
         let server = Server::new(policy, book.clone(), Rc::new(Nothing), sites, tls);
