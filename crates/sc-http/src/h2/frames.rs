@@ -303,7 +303,7 @@ pub(crate) fn fuzz(input: &[u8]) {
         .try_for_each(|byte| frames.inspect(&[*byte]))
         .map_err(|bad| bad.reason);
     assert_eq!(at_once, bit_by_bit, "a verdict does not depend on how frames arrive");
-    if let Err(bad) = Frames::new().inspect(input) {
+    if let Err(bad) = Frames::new(&Limits::default()).inspect(input) {
         assert!(bad.at <= input.len(), "the place of an error is within what came");
     }
 }
