@@ -40,6 +40,8 @@ pub enum Kind {
     HeadersTooLarge,
     /// The body is over its limit.
     BodyTooLarge,
+    /// The application has to know the length of the body beforehand, and the client did not tell it.
+    LengthRequired,
     /// A transfer coding or method that is not supported.
     NotImplemented,
     /// `Expect` asked for something else than `100-continue`.
@@ -107,6 +109,7 @@ impl Kind {
                 "headers_too_large",
             ),
             Kind::BodyTooLarge => of(StatusCode::PAYLOAD_TOO_LARGE, Reason::CANCEL, false, "body_too_large"),
+            Kind::LengthRequired => of(StatusCode::LENGTH_REQUIRED, Reason::CANCEL, false, "length_required"),
             Kind::NotImplemented => of(
                 StatusCode::NOT_IMPLEMENTED,
                 Reason::PROTOCOL_ERROR,

@@ -1,18 +1,21 @@
 //! FastCGI 1.0 towards applications such as php-fpm: the codec, the variables, and the client.
 //!
-//! [`record`] takes records apart, [`response`] makes an answer of them with [`head`], [`params`] writes what the
-//! application is told. None of these knows a stream or a clock, so all of them run on any bytes.
+//! [`record`] takes records apart, [`response`] makes an answer of them with [`head`], [`request`] and [`params`] write what
+//! the application is told, [`complaints`] reads its stderr. None of these knows a stream or a clock, so all of them run on
+//! any bytes. [`client`] and [`transfer`] carry an exchange over a connection.
 //! Source: FastCGI specification 1.0; RFC 3875 (CGI 1.1).
 //!
 //! Not done: the roles of authorizer and filter, and several requests at a time on one connection, which php-fpm and most
 //! other applications refuse.
 
-#![allow(dead_code, reason = "the client, which uses the rest of it, comes next")]
-
+mod client;
+mod complaints;
 mod head;
 mod params;
 mod record;
+mod request;
 mod response;
+mod transfer;
 
 #[cfg(test)]
 mod tests;
@@ -20,7 +23,10 @@ mod tests;
 use bytes::{Bytes, BytesMut};
 use http::Method;
 
+pub use self::client::{FastCgi, Reuse};
+pub use self::complaints::{Complaint, Listener};
 use self::head::Bounds;
+pub use self::request::{Call, Script};
 use self::response::{Piece, Response, ResponseError};
 
 /// What an answer came to, joined; for comparing.

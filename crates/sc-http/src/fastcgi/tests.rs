@@ -39,8 +39,11 @@ fn read(method: &Method, records: &[Vec<u8>]) -> Outcome {
     whole
 }
 
+/// A status and fields.
+type Understood<'a> = (u16, &'a [(&'a str, &'a str)]);
+
 /// What an answer with this head comes to: its status and fields, or the error.
-fn check(head: &str, expected: Result<(u16, &[(&str, &str)]), ResponseError>) {
+fn check(head: &str, expected: Result<Understood<'_>, ResponseError>) {
     let outcome = read(&Method::GET, &[wire(6, head.as_bytes(), 3), end(0, 0)]);
     match expected {
         Err(error) => assert_eq!(outcome.error, Some(error), "{head:?}"),
@@ -235,8 +238,11 @@ fn what_no_application_may_send_is_refused() {
     assert_eq!(after.error, Some(ResponseError::AfterEnd));
 }
 
+/// A variable.
+type Pair = (Vec<u8>, Vec<u8>);
+
 /// The pairs of all records of parameters, and the number of records with the last, empty one.
-fn pairs(bytes: &[u8]) -> (Vec<(Vec<u8>, Vec<u8>)>, usize) {
+fn pairs(bytes: &[u8]) -> (Vec<Pair>, usize) {
     let (mut pairs, mut records, mut rest) = (Vec::new(), 0, bytes);
     let mut is_over = false;
     while !rest.is_empty() {
@@ -328,7 +334,7 @@ fn fields_become_variables_that_none_can_mistake() {
     params.finish();
     let mut found: Vec<_> = pairs(&out).0;
     found.sort();
-    let text = |(name, value): &(Vec<u8>, Vec<u8>)| format!("{}={}", name.escape_ascii(), value.escape_ascii());
+    let text = |(name, value): &Pair| format!("{}={}", name.escape_ascii(), value.escape_ascii());
     let found: Vec<String> = found.iter().map(text).collect();
     let expected = [
         "HTTP_AUTHORIZATION=Basic 1",
