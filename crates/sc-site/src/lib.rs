@@ -23,5 +23,6 @@ pub use notes::{Handler, Notes};
 pub use site::{Around, Site};
 pub use sites::{Environment, SiteError, Sites, Spawn};
 pub use spec::{
-    Audience, Disclosure, FilesSpec, PoolSpec, RedirectSpec, SiteSpec, Timeouts, UpstreamProtocol, UpstreamSpec,
+    Audience, Disclosure, FastCgiSpec, FilesSpec, PoolSpec, RedirectSpec, SiteSpec, Timeouts, UpstreamProtocol,
+    UpstreamSpec,
 };

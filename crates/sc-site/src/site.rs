@@ -1,7 +1,8 @@
 //! One site: the route of a request from redirects over files to the application, and the fields set on every answer.
 //!
 //! The order is fixed and short. Requests for files are `GET` and `HEAD` only when there is an application, so that a form
-//! can be posted to the address of a page; upgrades never look for files. Every way out passes [`Site::answer`], which
+//! can be posted to the address of a page; upgrades never look for files. Before a FastCGI application every request does,
+//! because its programs are files too. Every way out passes [`Site::answer`], which
 //! returns an answer whatever happens.
 
 use std::rc::Rc;
@@ -10,9 +11,10 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use sc_http::{Answer, Exchange};
 use sc_net::{ClientAddr, LocalAddr};
 
-use crate::files::{Cache, Files, Found};
+use crate::files::{Cache, Files, Found, Scripts};
 use crate::proxy::Upstream;
 use crate::redirects::Redirect;
+use crate::spec::UpstreamProtocol;
 use crate::{Audience, Disclosure, Environment, Handler, NamePattern, Notes, SiteError, SiteSpec, pages};
 
 /// What is known of the connection that carries an exchange.
@@ -53,11 +55,20 @@ impl Site {
             })
         });
         let headers = headers.collect::<Result<_, _>>()?;
+        let mut scripts = None;
         let upstream = match spec.upstream {
-            Some(upstream) => Some(Rc::new(Upstream::compile(&spec.name, upstream, environment)?)),
+            Some(upstream) => {
+                let folder = spec.root.as_ref().map(|root| root.dir.as_path());
+                let fastcgi = &upstream.fastcgi;
+                scripts = (upstream.protocol == UpstreamProtocol::FastCgi)
+                    .then(|| Scripts::new(&fastcgi.extensions, fastcgi.front_controller.as_deref()));
+                Some(Rc::new(Upstream::compile(&spec.name, upstream, folder, environment)?))
+            }
             None => None,
         };
-        let files = spec.root.map(|root| Files::new(root, cache, environment.disclosure));
+        let files = spec
+            .root
+            .map(|root| Files::new(root, scripts, cache, environment.disclosure));
         let (label, name, audience) = (spec.name.to_string().into(), spec.name, spec.audience);
         Ok(Site {
             name,
@@ -102,15 +113,22 @@ impl Site {
             return answer;
         }
         let is_for_files = self.upstream.is_none() || is_read(&exchange) && exchange.upgrade.is_none();
-        if let Some(files) = self.files.as_ref().filter(|_| is_for_files) {
+        let mut program = None;
+        if let Some(files) = self.files.as_ref().filter(|files| is_for_files || files.has_scripts()) {
             match files.answer(exchange, notes).await {
                 Found::Answer(answer) => return answer,
+                Found::Program(given_back, found) => (exchange, program) = (*given_back, Some(found)),
+                // An application is asked for programs that are there, and for nothing else.
+                Found::Nothing(given_back) if files.has_scripts() => {
+                    notes.set_handler(Handler::Page);
+                    return pages::faults::not_found(&given_back, &notes.tried(), self.disclosure);
+                }
                 Found::Nothing(given_back) => exchange = *given_back,
             }
         }
         match &self.upstream {
             // On the heap, so that a connection which waits for requests, or serves files, does not hold its size.
-            Some(upstream) => Box::pin(upstream.answer(exchange, around, notes)).await,
+            Some(upstream) => Box::pin(upstream.answer(exchange, program, around, notes)).await,
             None => {
                 notes.set_handler(Handler::Page);
                 pages::faults::not_found(&exchange, &notes.tried(), self.disclosure)

@@ -98,6 +98,8 @@ pub struct UpstreamSpec {
     pub timeouts: Timeouts,
     /// How many connections are held.
     pub pool: PoolSpec,
+    /// For [`UpstreamProtocol::FastCgi`]: its programs.
+    pub fastcgi: FastCgiSpec,
     /// Whether its 5xx answers are passed on as they are even where [`Disclosure::Public`] holds.
     pub discloses_errors: bool,
 }
@@ -112,7 +114,35 @@ impl UpstreamSpec {
             server_name: None,
             timeouts: Timeouts::default(),
             pool: PoolSpec::default(),
+            fastcgi: FastCgiSpec::default(),
             discloses_errors: false,
+        }
+    }
+}
+
+/// Which programs a FastCGI application has, and what it is told.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FastCgiSpec {
+    /// Extensions of files of the site's folder that are programs; none of those is ever sent as it is.
+    pub extensions: Vec<String>,
+    /// The program, with a slash in front, that answers for everything that is no file.
+    pub front_controller: Option<String>,
+    /// Where the application sees the site's folder, when that is elsewhere.
+    pub document_root: Option<PathBuf>,
+    /// Whether connections are kept for another exchange. Each one holds a process of php-fpm while it rests.
+    pub is_kept: bool,
+    /// Variables that are added to every request.
+    pub variables: Vec<(String, String)>,
+}
+
+impl Default for FastCgiSpec {
+    fn default() -> Self {
+        FastCgiSpec {
+            extensions: vec!["php".to_owned()],
+            front_controller: Some("/index.php".to_owned()),
+            document_root: None,
+            is_kept: false,
+            variables: Vec::new(),
         }
     }
 }
@@ -127,6 +157,8 @@ pub enum UpstreamProtocol {
     Https,
     /// HTTP/2 without TLS, by prior knowledge (RFC 9113 §3.3).
     H2c,
+    /// FastCGI 1.0, as php-fpm does.
+    FastCgi,
 }
 
 /// Time limits towards an application.

@@ -17,6 +17,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("nghttp", "nghttp2-client"),
     ("node", "nodejs"),
     ("nsenter", "util-linux"),
+    ("php-fpm8.2", "php8.2-fpm"),
     ("redis-cli", "redis-tools"),
     ("script", "bsdutils"),
     ("setcap", "libcap2-bin"),

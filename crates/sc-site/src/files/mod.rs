@@ -1,7 +1,7 @@
 //! Files below a site's root folder: finding one for a request, choosing the form in which it is sent, sending it.
 //!
 //! Follow [`Files::answer`]: [`path`] decodes, [`root`] opens (the kernel keeps us inside), [`send`] chooses the form, with
-//! [`coding`] and [`kinds`]; [`respond`] decides about conditions and ranges, [`read`] and [`compress`] make the body, and
+//! [`coding`] and [`kinds`]; [`scripts`] knows files that are executed instead; [`respond`] decides about conditions and ranges, [`read`] and [`compress`] make the body, and
 //! [`cache`] keeps small files.
 //! No folder is ever listed, and no name that begins with a dot is served but `.well-known`.
 
@@ -13,6 +13,7 @@ mod path;
 mod read;
 mod respond;
 mod root;
+mod scripts;
 mod send;
 
 use std::os::fd::OwnedFd;
@@ -28,6 +29,7 @@ pub(crate) use self::cache::Cache;
 use self::cache::{Entry, Shelf};
 pub use self::path::fuzz_path;
 use self::root::{Kind, Meta, OpenError, Root};
+pub(crate) use self::scripts::{Program, Scripts, path_info};
 use crate::pages::Form;
 use crate::pages::faults::{self, Attempted};
 use crate::{Disclosure, FilesSpec, Handler, Notes, redirects};
@@ -41,6 +43,8 @@ pub(crate) struct Files {
     root: Root,
     index: Vec<String>,
     is_spa: bool,
+    /// Set when the application behind the folder executes files of it.
+    scripts: Option<Scripts>,
     disclosure: Disclosure,
     cache: Shelf,
 }
@@ -49,6 +53,8 @@ pub(crate) struct Files {
 pub(crate) enum Found {
     /// It is answered.
     Answer(Answer),
+    /// A file of the folder is the program that answers.
+    Program(Box<Exchange>, Program),
     /// No file answers for it; here it is back.
     Nothing(Box<Exchange>),
 }
@@ -79,24 +85,32 @@ enum Place {
 /// What a request leads to.
 enum Target {
     File(Hit),
+    /// A program.
+    Program(Program),
     /// A folder that was named without its slash.
     AddSlash,
 }
 
 impl Files {
     /// The files of a folder.
-    pub(crate) fn new(spec: FilesSpec, cache: &Rc<Cache>, disclosure: Disclosure) -> Self {
+    pub(crate) fn new(spec: FilesSpec, scripts: Option<Scripts>, cache: &Rc<Cache>, disclosure: Disclosure) -> Self {
         let (index, is_spa) = (spec.index, spec.is_spa);
         Files {
             root: Root::new(spec.dir),
             index,
             is_spa,
+            scripts,
             disclosure,
             cache: cache.shelf(),
         }
     }
 
-    /// Answers a request with a file, if there is one for it.
+    /// Whether some of its files are programs, so that requests of every kind lead here first.
+    pub(crate) fn has_scripts(&self) -> bool {
+        self.scripts.is_some()
+    }
+
+    /// Answers a request with a file, if there is one for it, or finds the program that answers.
     pub(crate) async fn answer(&self, exchange: Exchange, notes: &Notes) -> Found {
         if *exchange.target == *"*" && exchange.method == Method::OPTIONS {
             return Found::Answer(options());
@@ -115,6 +129,7 @@ impl Files {
             }
         };
         let answer = match (&exchange.method, target) {
+            (_, Target::Program(program)) => return Found::Program(Box::new(exchange), program),
             (&Method::OPTIONS, _) => Ok(options()),
             (&Method::GET | &Method::HEAD, Target::File(hit)) => {
                 notes.set_handler(Handler::File);
@@ -139,13 +154,6 @@ impl Files {
     ///
     /// Errors: a file is there, but cannot be had.
     fn find(&self, exchange: &Exchange, notes: &Notes) -> Result<Option<Target>, OpenError> {
-        let path = match path::decode(exchange.path()) {
-            Ok(path) => path,
-            Err(why) => {
-                notes.add_tried(format!("no file can be called `{}`: {why}", exchange.path()));
-                return Ok(None);
-            }
-        };
         let root = match self.root.descriptor() {
             Ok(root) => root,
             Err(error) => {
@@ -157,12 +165,49 @@ impl Files {
                 };
             }
         };
-        if let Some(target) = self.find_path(&root, &path, notes)? {
+        let Some(scripts) = &self.scripts else {
+            return self.find_file(&root, exchange, notes);
+        };
+        if let Some(program) = scripts.find(&root, exchange.path())? {
+            return Ok(Some(Target::Program(program)));
+        }
+        if let Some(target) = self.find_file(&root, exchange, notes)? {
+            return Ok(Some(target));
+        }
+        let Some(front) = scripts.front() else { return Ok(None) };
+        let program = scripts.at(&root, front)?;
+        if program.is_none() {
+            let name = self.root.path().join(String::from_utf8_lossy(front).as_ref());
+            notes.add_tried(format!("front controller `{}`: {}", name.display(), OpenError::Missing));
+        }
+        Ok(program.map(Target::Program))
+    }
+
+    /// The file that a request leads to, or the program that is the index of a folder.
+    fn find_file(&self, root: &OwnedFd, exchange: &Exchange, notes: &Notes) -> Result<Option<Target>, OpenError> {
+        let path = match path::decode(exchange.path()) {
+            Ok(path) => path,
+            Err(why) => {
+                notes.add_tried(format!("no file can be called `{}`: {why}", exchange.path()));
+                return Ok(None);
+            }
+        };
+        let is_read = matches!(exchange.method, Method::GET | Method::HEAD) && exchange.upgrade.is_none();
+        if self.has_scripts() && !is_read {
+            // What is sent to a folder goes to its program; what is sent to a file is none of the file's business.
+            let index = if path.is_folder {
+                self.find_index(root, &path.relative, notes)?
+            } else {
+                None
+            };
+            return Ok(index.filter(|index| matches!(index, Target::Program(_))));
+        }
+        if let Some(target) = self.find_path(root, &path, notes)? {
             return Ok(Some(target));
         }
         if self.is_spa && is_navigation(exchange) {
             let index = self.index.first().map_or("index.html", String::as_str);
-            if let Some(Place::File(hit)) = self.try_place(&root, index.as_bytes(), notes)? {
+            if let Some(Place::File(hit)) = self.try_place(root, index.as_bytes(), notes)? {
                 return Ok(Some(Target::File(hit)));
             }
         }
@@ -178,18 +223,22 @@ impl Files {
                 None => Ok(None),
             };
         }
-        Ok(self.find_index(root, &path.relative, notes)?.map(Target::File))
+        self.find_index(root, &path.relative, notes)
     }
 
-    fn find_index(&self, root: &OwnedFd, folder: &[u8], notes: &Notes) -> Result<Option<Hit>, OpenError> {
+    fn find_index(&self, root: &OwnedFd, folder: &[u8], notes: &Notes) -> Result<Option<Target>, OpenError> {
         for index in &self.index {
             let mut relative = folder.to_vec();
             if !relative.is_empty() {
                 relative.push(b'/');
             }
             relative.extend_from_slice(index.as_bytes());
-            if let Some(Place::File(hit)) = self.try_place(root, &relative, notes)? {
-                return Ok(Some(hit));
+            if let Some(scripts) = self.scripts.as_ref().filter(|scripts| scripts.is_script(&relative)) {
+                if let Some(program) = scripts.at(root, &relative)? {
+                    return Ok(Some(Target::Program(program)));
+                }
+            } else if let Some(Place::File(hit)) = self.try_place(root, &relative, notes)? {
+                return Ok(Some(Target::File(hit)));
             }
         }
         Ok(None)
@@ -197,6 +246,13 @@ impl Files {
 
     /// What stands at a path; what does not is noted.
     fn try_place(&self, root: &OwnedFd, relative: &[u8], notes: &Notes) -> Result<Option<Place>, OpenError> {
+        if self.scripts.as_ref().is_some_and(|scripts| scripts.is_source(relative)) {
+            let name = String::from_utf8_lossy(relative);
+            notes.add_tried(format!(
+                "`{name}` would be the source of a program, which is never sent"
+            ));
+            return Ok(None);
+        }
         let error = match self.look_up(root, relative) {
             Ok(place) => return Ok(Some(place)),
             Err(error) => error,

@@ -180,19 +180,31 @@ impl Root {
 pub(crate) fn open(root: &OwnedFd, relative: &[u8]) -> Result<(Arc<OwnedFd>, Meta), OpenError> {
     // NONBLOCK keeps a pipe from blocking us, NOCTTY a terminal from becoming ours; both are refused afterwards.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let fd = open_beneath(root, relative, flags)?;
+    let meta = Meta::of(&rustix::fs::fstat(&fd).map_err(OpenError::from_errno)?);
+    Ok((Arc::new(fd), meta))
+}
+
+fn open_beneath(root: &OwnedFd, relative: &[u8], flags: OFlags) -> Result<OwnedFd, OpenError> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let relative = if relative.is_empty() { b"." } else { relative };
     let mut tries = 0;
-    let fd = loop {
+    loop {
         match rustix::fs::openat2(root, relative, flags, Mode::empty(), resolve) {
             // A rename during the walk: the kernel asks to try again (openat2(2), EAGAIN).
             Err(Errno::AGAIN) if tries < 8 => tries += 1,
             Err(Errno::INTR) => {}
-            result => break result.map_err(OpenError::from_errno)?,
+            result => return result.map_err(OpenError::from_errno),
         }
-    };
-    let meta = Meta::of(&rustix::fs::fstat(&fd).map_err(OpenError::from_errno)?);
-    Ok((Arc::new(fd), meta))
+    }
+}
+
+/// What kind of thing stands at a path below a root; it need not be readable.
+pub(crate) fn kind(root: &OwnedFd, relative: &[u8]) -> Result<Kind, OpenError> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let fd = open_beneath(root, relative, flags)?;
+    let stat = rustix::fs::fstat(&fd).map_err(OpenError::from_errno)?;
+    Ok(Meta::of(&stat).kind)
 }
 
 /// What stands at a path now, wherever its symlinks lead: good only for asking whether a known file is unchanged.

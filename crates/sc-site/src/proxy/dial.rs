@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use sc_http::client::{H1, H2, h2_handshake};
+use sc_http::fastcgi::FastCgi;
 use sc_http::{Duplex, Fault, Kind, Retry, Side};
 use sc_net::dial::{Resolver, dial_with};
 use sc_net::{DialError, Guard, UpstreamAddr};
@@ -48,6 +49,7 @@ pub(crate) struct Tls {
 pub(crate) enum Fresh {
     H1(H1<Io>),
     H2(H2, Driver),
+    FastCgi(FastCgi<Io>),
 }
 
 /// Resolves `localhost` to both loopback addresses, and all other names as the system does.
@@ -73,6 +75,9 @@ impl Dialer {
         let dialled = dial_with(addr, &Guard::any(), self.timeouts.connect, &self.resolver)
             .await
             .map_err(not_dialled)?;
+        if self.protocol == UpstreamProtocol::FastCgi {
+            return Ok(Fresh::FastCgi(FastCgi::new(Box::new(dialled.stream))));
+        }
         let (io, alpn): (Io, Alpn) = match &self.tls {
             None if self.protocol == UpstreamProtocol::H2c => (Box::new(dialled.stream), Alpn::H2),
             None => (Box::new(dialled.stream), Alpn::Http11),

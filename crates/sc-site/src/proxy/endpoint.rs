@@ -9,6 +9,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use sc_http::client::{H1, H2};
+use sc_http::fastcgi::FastCgi;
 use sc_http::{Fault, Kind, Retry, Side};
 use sc_net::UpstreamAddr;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
@@ -40,7 +41,7 @@ pub(crate) struct Endpoint {
 
 /// A connection that rests.
 struct Idle {
-    connection: H1<Io>,
+    connection: Resting,
     since: Instant,
 }
 
@@ -70,6 +71,31 @@ pub(crate) struct Lease {
 pub(crate) enum Connection {
     H1(H1<Io>),
     H2(H2),
+    FastCgi(FastCgi<Io>),
+}
+
+/// A connection that can carry another exchange.
+pub(crate) enum Resting {
+    H1(H1<Io>),
+    FastCgi(FastCgi<Io>),
+}
+
+impl Resting {
+    fn is_open(&mut self) -> bool {
+        match self {
+            Resting::H1(connection) => connection.is_open(),
+            Resting::FastCgi(connection) => connection.is_open(),
+        }
+    }
+}
+
+impl From<Resting> for Connection {
+    fn from(resting: Resting) -> Self {
+        match resting {
+            Resting::H1(connection) => Connection::H1(connection),
+            Resting::FastCgi(connection) => Connection::FastCgi(connection),
+        }
+    }
 }
 
 /// What an exchange needs of its connection.
@@ -131,7 +157,7 @@ impl Endpoint {
             return Ok(found.lease(permit));
         }
         let may_share = match self.dialer.protocol {
-            UpstreamProtocol::Http => false,
+            UpstreamProtocol::Http | UpstreamProtocol::FastCgi => false,
             UpstreamProtocol::H2c => true,
             UpstreamProtocol::Https => !need.is_upgrade && !self.keeps_apart.get(),
         };
@@ -186,7 +212,7 @@ impl Endpoint {
         while let Some(mut last) = idle.pop() {
             if last.since.elapsed() < self.pool.idle_time && last.connection.is_open() {
                 return Some(Ready {
-                    connection: Connection::H1(last.connection),
+                    connection: last.connection.into(),
                     busy: None,
                     is_reused: true,
                 });
@@ -196,15 +222,17 @@ impl Endpoint {
     }
 
     async fn fresh(self: &Rc<Self>, need: Need<'_>) -> Result<Ready, Fault> {
+        let apart = |connection| Ready {
+            connection,
+            busy: None,
+            is_reused: false,
+        };
         match self.dialer.dial(&self.addr, need.asked, need.is_upgrade).await? {
             Fresh::H1(connection) => {
                 self.keeps_apart.set(true);
-                Ok(Ready {
-                    connection: Connection::H1(connection),
-                    busy: None,
-                    is_reused: false,
-                })
+                Ok(apart(Connection::H1(connection)))
             }
+            Fresh::FastCgi(connection) => Ok(apart(Connection::FastCgi(connection))),
             Fresh::H2(connection, driver) => {
                 self.keeps_apart.set(false);
                 (self.spawn)("connection to an application", driver);
@@ -226,7 +254,7 @@ impl Endpoint {
     }
 
     /// Takes back a connection that can carry another exchange.
-    pub(crate) fn give_back(self: &Rc<Self>, connection: H1<Io>) {
+    pub(crate) fn give_back(self: &Rc<Self>, connection: Resting) {
         {
             let mut idle = self.idle.borrow_mut();
             if idle.len() >= self.pool.idle {

@@ -1,30 +1,35 @@
 //! The application behind a site: choosing an address, sending the request, trying again where that is safe, answering.
 //!
 //! Follow [`Upstream::answer`]. What the application gets to see is [`request`]'s, which address is asked [`health`]'s,
-//! connections are [`endpoint`]'s and [`dial`]'s, websockets between HTTP versions [`websocket`]'s. Bodies stream both ways
+//! connections are [`endpoint`]'s and [`dial`]'s, what FastCGI wants besides [`responder`]'s, websockets between HTTP versions [`websocket`]'s. Bodies stream both ways
 //! and are never kept; so a request is sent again only while its body is whole.
 
 mod dial;
 mod endpoint;
 mod health;
 mod request;
+mod responder;
 mod watched;
 mod websocket;
 
+use std::path::Path;
 use std::rc::Rc;
 
 use http::header::{RETRY_AFTER, UPGRADE};
 use http::{HeaderValue, Method, StatusCode};
 use sc_http::client::{Incoming, Outgoing, SendError};
+use sc_http::fastcgi::Call;
 use sc_http::{Answer, ClientLimits, Exchange, Fault, Head, Interim, Kind, Payload, Protocol, Retry, Side};
 use sc_tls::{H2_AND_HTTP11, HTTP11_ONLY, client_config};
 use tokio::time::Instant;
 
 use self::dial::{Dialer, Tls};
-use self::endpoint::{Connection, Endpoint, Lease, Need, Place};
+use self::endpoint::{Connection, Endpoint, Lease, Need, Place, Resting};
 use self::health::Candidate;
+use self::responder::Responder;
 use self::watched::{Tunnel, Watched};
 use self::websocket::Opening;
+use crate::files::Program;
 use crate::pages::Form;
 use crate::pages::faults::{self, Attempted};
 use crate::random::Random;
@@ -38,6 +43,8 @@ const ATTEMPTS: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Upstream {
     endpoints: Vec<Rc<Endpoint>>,
+    /// Set for FastCGI.
+    responder: Option<Responder>,
     timeouts: Timeouts,
     limits: ClientLimits,
     discloses_errors: bool,
@@ -54,6 +61,8 @@ struct Asked {
     url: String,
     form: Form,
     opening: Option<Opening>,
+    /// What a FastCGI application is told besides.
+    call: Option<Call>,
     interim: Interim,
 }
 
@@ -69,6 +78,7 @@ impl Upstream {
     pub(crate) fn compile(
         site: &NamePattern,
         spec: UpstreamSpec,
+        folder: Option<&Path>,
         environment: &Environment,
     ) -> Result<Self, SiteError> {
         if spec.addrs.is_empty() {
@@ -86,7 +96,7 @@ impl Upstream {
         };
         let tls = match spec.protocol {
             UpstreamProtocol::Https => Some((config(H2_AND_HTTP11)?, config(HTTP11_ONLY)?)),
-            UpstreamProtocol::Http | UpstreamProtocol::H2c => None,
+            UpstreamProtocol::Http | UpstreamProtocol::H2c | UpstreamProtocol::FastCgi => None,
         };
         let endpoint = |addr| {
             let tls = tls.as_ref().map(|(any, http11)| Tls {
@@ -107,7 +117,9 @@ impl Upstream {
             idle_time: spec.timeouts.idle,
             ..ClientLimits::default()
         };
+        let is_fastcgi = spec.protocol == UpstreamProtocol::FastCgi;
         Ok(Upstream {
+            responder: is_fastcgi.then(|| Responder::new(&spec.fastcgi, folder)),
             endpoints: spec.addrs.into_iter().map(endpoint).collect(),
             timeouts: spec.timeouts,
             limits,
@@ -119,7 +131,15 @@ impl Upstream {
     }
 
     /// Answers a request by the application; faults become pages.
-    pub(crate) async fn answer(&self, mut exchange: Exchange, around: &Around, notes: &Rc<Notes>) -> Answer {
+    ///
+    /// Shape: `program` is the one of the site's folder that a FastCGI application is to run.
+    pub(crate) async fn answer(
+        &self,
+        mut exchange: Exchange,
+        program: Option<Program>,
+        around: &Around,
+        notes: &Rc<Notes>,
+    ) -> Answer {
         notes.set_handler(Handler::Proxy);
         let mut asked = Asked {
             method: exchange.method.clone(),
@@ -133,8 +153,24 @@ impl Upstream {
             ),
             form: Form::wanted(&exchange.headers),
             opening: None,
+            call: None,
             interim: exchange.interim.clone(),
         };
+        let mut room = None;
+        if let Some(responder) = &self.responder {
+            let called = responder.call(&mut exchange, program, around);
+            let taken = match called {
+                Ok(call) => {
+                    asked.call = Some(call);
+                    responder.take_whole(&mut exchange).await
+                }
+                Err(fault) => Err(fault),
+            };
+            match taken {
+                Ok(taken) => room = taken,
+                Err(fault) => return self.page(&fault, &asked, notes),
+            }
+        }
         let looped = request::check_loop(&exchange.headers, &self.marker);
         let out = request::outgoing(&mut exchange, around, &self.marker);
         asked.opening = out
@@ -145,6 +181,7 @@ impl Upstream {
             Ok(()) => self.ask(out, &asked, notes).await,
             Err(fault) => Err(fault),
         };
+        drop(room);
         reply
             .and_then(|reply| self.respond(reply, &asked, notes))
             .unwrap_or_else(|fault| self.page(&fault, &asked, notes))
@@ -231,7 +268,12 @@ impl Upstream {
         notes.add_tried(format!("{}: {}", endpoint.addr, fault.chain()));
         if !matches!(
             fault.kind(),
-            Kind::DownstreamClosed | Kind::RequestTimeout | Kind::BodyTooLarge | Kind::BadRequest
+            Kind::DownstreamClosed
+                | Kind::RequestTimeout
+                | Kind::BodyTooLarge
+                | Kind::BadRequest
+                | Kind::HeadersTooLarge
+                | Kind::LengthRequired
         ) {
             endpoint.health.fail(Instant::now());
         }
@@ -247,7 +289,7 @@ impl Upstream {
     ) -> Result<Reply, SendError> {
         let began = Instant::now();
         let version = match lease.connection {
-            Connection::H1(_) => Protocol::Http11,
+            Connection::H1(_) | Connection::FastCgi(_) => Protocol::Http11,
             Connection::H2(_) => Protocol::Http2,
         };
         if let Some(opening) = &asked.opening {
@@ -258,10 +300,23 @@ impl Upstream {
                 let endpoint = Rc::downgrade(endpoint);
                 let reuse = Box::new(move |connection| {
                     if let Some(endpoint) = endpoint.upgrade() {
-                        endpoint.give_back(connection);
+                        endpoint.give_back(Resting::H1(connection));
                     }
                 });
                 connection.send(out, &asked.interim, &self.limits, reuse).await?
+            }
+            Connection::FastCgi(connection) => {
+                let Some(call) = &asked.call else {
+                    let fault = Fault::new(Side::Local, Kind::Internal, "a FastCGI application without its call");
+                    return Err(SendError { fault, outgoing: None });
+                };
+                let endpoint = Rc::downgrade(endpoint);
+                let reuse = Box::new(move |connection| {
+                    if let Some(endpoint) = endpoint.upgrade() {
+                        endpoint.give_back(Resting::FastCgi(connection));
+                    }
+                });
+                connection.send(out, call, &self.limits, Rc::new(|_| {}), reuse).await?
             }
             Connection::H2(connection) => connection.send(out, &asked.interim, &self.limits).await?,
         };

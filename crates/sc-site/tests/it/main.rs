@@ -6,10 +6,12 @@
 
 mod app;
 mod coding;
+mod fastcgi;
 mod files;
 mod kit;
 mod oracle;
 mod pages;
+mod php;
 mod proxy;
 mod tls;
 mod upgrade;
