@@ -4,7 +4,7 @@
 
 use sc_config::{Address, ApplicationProtocol, Audience, Consultant, Domain, Kind, Settings, Verify};
 use sc_net::UpstreamAddr;
-use sc_site::{FilesSpec, NamePattern, RedirectSpec, SiteSpec, UpstreamProtocol, UpstreamSpec};
+use sc_site::{FastCgiSpec, FilesSpec, NamePattern, RedirectSpec, SiteSpec, UpstreamProtocol, UpstreamSpec};
 use sc_tls::ClientTrust;
 
 /// The sites of the settings, in the order of the file.
@@ -62,10 +62,20 @@ fn application(consultant: &Consultant, settings: &Settings) -> UpstreamSpec {
     let first = UpstreamAddr::Unix(std::path::PathBuf::new());
     let mut spec = UpstreamSpec::new(first);
     spec.addrs = consultant.connect_to.iter().filter_map(upstream).collect();
-    spec.protocol = match consultant.protocol {
+    spec.protocol = match &consultant.protocol {
         ApplicationProtocol::Http => UpstreamProtocol::Http,
         ApplicationProtocol::Https => UpstreamProtocol::Https,
         ApplicationProtocol::H2c => UpstreamProtocol::H2c,
+        ApplicationProtocol::FastCgi(fastcgi) => {
+            spec.fastcgi = FastCgiSpec {
+                extensions: fastcgi.script_extensions.clone(),
+                front_controller: fastcgi.front_controller.clone(),
+                document_root: fastcgi.document_root.clone(),
+                is_kept: fastcgi.keep_connection,
+                variables: fastcgi.variables.clone(),
+            };
+            UpstreamProtocol::FastCgi
+        }
     };
     spec.trust = match &consultant.verify {
         Verify::Platform => ClientTrust::Platform,

@@ -171,6 +171,11 @@ fn consultant_facts(address: &'static str, consultant: Option<&Consultant>) -> V
                 .map_or(ApplicationProtocol::Http.word(), |c| c.protocol.word())
                 .to_owned(),
         ),
+        // Variables may hold passwords.
+        secret(
+            "options of FastCGI",
+            told(&|consultant| format!("{:?}", consultant.fastcgi())),
+        ),
         fact("verify", consultant.map_or_else(|| "true".to_owned(), verify)),
         fact("connect-timeout", time(consultant, |c| c.connect_timeout)),
         fact("first-byte-timeout", time(consultant, |c| c.first_byte_timeout)),

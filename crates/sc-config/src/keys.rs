@@ -66,8 +66,6 @@ pub(crate) enum Scalar {
     Integer(u32, u32),
     /// One of these words.
     Word(&'static [&'static str]),
-    /// One of the first words; the second ones are not supported yet.
-    WordOrLater(&'static [&'static str], &'static [&'static str]),
     /// One of these numbers.
     Number(&'static [u32]),
     /// Where we listen.
@@ -104,6 +102,14 @@ pub(crate) enum Scalar {
     Credential,
     /// An expression over log codes.
     LogCodes,
+    /// A file extension without its dot.
+    Extension,
+    /// The path of a program in a URL.
+    ScriptPath,
+    /// A path from the root of a file system, not necessarily ours.
+    AbsolutePath,
+    /// The name of a variable.
+    Variable,
     /// `auto`, `off` or a URL.
     Redis,
     /// The name of an instance.
@@ -442,8 +448,8 @@ pub(crate) static CONSULTANT: Table = Table {
         },
         Key {
             name: "application-protocol",
-            shape: Shape::Scalar(Scalar::WordOrLater(&["http", "https", "h2c"], &["fastcgi"])),
-            doc: "What the application speaks: HTTP/1.1, HTTP over TLS, or HTTP/2 without TLS.",
+            shape: Shape::Scalar(Scalar::Word(&["http", "https", "h2c", "fastcgi"])),
+            doc: "What the application speaks: HTTP/1.1, HTTP over TLS, HTTP/2 without TLS, or FastCGI as php-fpm does.",
             default: Some("http"),
             example: "h2c",
         },
@@ -475,6 +481,42 @@ pub(crate) static CONSULTANT: Table = Table {
             doc: "How long an answer, an upload or a tunnel may be silent.",
             default: Some("1h"),
             example: "10m",
+        },
+        Key {
+            name: "script-extensions",
+            shape: Shape::OneOrMore(&Shape::Scalar(Scalar::Extension)),
+            doc: "Extensions of the files that are programs of a `fastcgi` application; they are never sent as they are.",
+            default: Some("php"),
+            example: "[php, phtml]",
+        },
+        Key {
+            name: "front-controller",
+            shape: Shape::Either(&[Shape::False, Shape::Scalar(Scalar::ScriptPath)]),
+            doc: "The program of a `fastcgi` application that answers for every path that is no file; `false` for none.",
+            default: Some("/index.php"),
+            example: "/app.php",
+        },
+        Key {
+            name: "document-root",
+            shape: Shape::Scalar(Scalar::AbsolutePath),
+            doc: "Where a `fastcgi` application sees the files of `root-dir`, when it runs elsewhere, as in a container.",
+            default: Some("the same path as here"),
+            example: "/var/www/html",
+        },
+        Key {
+            name: "keep-connection",
+            shape: Shape::Bool,
+            doc: "Whether connections to a `fastcgi` application are kept for more requests. A kept connection holds a \
+                  process of php-fpm.",
+            default: Some("false"),
+            example: "true",
+        },
+        Key {
+            name: "variables",
+            shape: Shape::Map(Scalar::Variable, &Shape::Scalar(Scalar::HeaderValue)),
+            doc: "Variables that a `fastcgi` application gets with every request, beside those of CGI.",
+            default: Some("none"),
+            example: "{ APP_ENV: production }",
         },
         later("health"),
         later("run"),
@@ -573,7 +615,7 @@ impl Scalar {
             Self::Credential | Self::HeaderValue => "a text".to_owned(),
             Self::Domain | Self::Host => "a domain name".to_owned(),
             Self::Integer(least, most) => format!("a number from {least} to {most}"),
-            Self::Word(words) | Self::WordOrLater(words, _) => one_of(words),
+            Self::Word(words) => one_of(words),
             Self::Number(numbers) => one_of(&numbers.iter().map(ToString::to_string).collect::<Vec<_>>()),
             Self::Listen | Self::Connect => "an address".to_owned(),
             Self::Path => "a path".to_owned(),
@@ -587,6 +629,10 @@ impl Scalar {
             Self::RedirectFrom => "a path".to_owned(),
             Self::RedirectTo => "a path or URL".to_owned(),
             Self::LogCodes => "an expression of log codes".to_owned(),
+            Self::Extension => "a file extension without dot".to_owned(),
+            Self::ScriptPath => "the path of a program, as in `/index.php`".to_owned(),
+            Self::AbsolutePath => "an absolute path".to_owned(),
+            Self::Variable => "a name of capital letters, digits and `_`".to_owned(),
             Self::Redis => "`auto`, `off` or a URL".to_owned(),
             Self::Instance => "a name of letters, digits, `-`, `_` and `.`".to_owned(),
         }

@@ -88,7 +88,7 @@ fn scalar(kind: Scalar) -> Value {
             let texts: Vec<_> = numbers.iter().map(ToString::to_string).collect();
             json!({ "anyOf": [{ "enum": numbers }, { "enum": texts }] })
         }
-        Scalar::Word(words) | Scalar::WordOrLater(words, _) => json!({ "enum": words }),
+        Scalar::Word(words) => json!({ "enum": words }),
         Scalar::Listen | Scalar::Connect => {
             let least = u8::from(matches!(kind, Scalar::Connect));
             json!({ "anyOf": [{ "type": "integer", "minimum": least, "maximum": 65535 }, text()] })
@@ -98,11 +98,14 @@ fn scalar(kind: Scalar) -> Value {
         }
         Scalar::HeaderValue => json!({ "type": ["string", "number", "boolean"] }),
         Scalar::Credential => json!({ "type": ["string", "number", "boolean"] }),
+        Scalar::ScriptPath | Scalar::AbsolutePath => json!({ "type": "string", "pattern": "^/." }),
+        Scalar::Variable => json!({ "type": "string", "pattern": "^[A-Z_][A-Z0-9_]*$" }),
         Scalar::RedirectFrom => json!({ "type": "string", "pattern": "^/" }),
         Scalar::RedirectTo => json!({ "type": "string", "pattern": "^(/|https?://)" }),
         Scalar::Domain
         | Scalar::Path
         | Scalar::FileName
+        | Scalar::Extension
         | Scalar::Network
         | Scalar::Host
         | Scalar::Latency

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
+use crate::fastcgi::FastCgi;
 use crate::limits::Limits;
 use crate::names::NamePattern;
 use crate::networks::Network;
@@ -261,6 +262,14 @@ impl Consultant {
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
         }
     }
+
+    /// What only a FastCGI application has.
+    pub fn fastcgi(&self) -> Option<&FastCgi> {
+        match &self.protocol {
+            ApplicationProtocol::FastCgi(fastcgi) => Some(fastcgi),
+            ApplicationProtocol::Http | ApplicationProtocol::Https | ApplicationProtocol::H2c => None,
+        }
+    }
 }
 
 /// An application that is up accepts at once; this leaves room for a busy machine.
@@ -273,7 +282,7 @@ pub(crate) const DEFAULT_FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(300)
 pub(crate) const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// What an application speaks.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum ApplicationProtocol {
     /// HTTP/1.1.
     Http,
@@ -281,15 +290,18 @@ pub enum ApplicationProtocol {
     Https,
     /// HTTP/2 without TLS, by prior knowledge.
     H2c,
+    /// FastCGI, as php-fpm does.
+    FastCgi(FastCgi),
 }
 
 impl ApplicationProtocol {
     /// The word of the file.
-    pub fn word(self) -> &'static str {
+    pub fn word(&self) -> &'static str {
         match self {
             Self::Http => "http",
             Self::Https => "https",
             Self::H2c => "h2c",
+            Self::FastCgi(_) => "fastcgi",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Second look, one domain: which kind it is, and what its keys mean together.
 use crate::address::Address;
 use crate::diagnostic::Diagnostic;
+use crate::fastcgi::{self, FastCgi};
 use crate::names::{NamePattern, Prefix};
 use crate::settings::{self, ApplicationProtocol, Audience, Consultant, Domain, Kind, Redirect, Settings, Verify};
 use crate::tree::{Entry, Value, is_bool};
@@ -12,6 +13,15 @@ use super::fields::{Fields, many, text};
 
 /// Keys that only an HTTP site has.
 const SITE_KEYS: [&str; 7] = ["root-dir", "consultant", "port", "spa", "index", "headers", "redirects"];
+
+/// Keys of an application that speaks FastCGI.
+const FASTCGI_KEYS: [&str; 5] = [
+    "script-extensions",
+    "front-controller",
+    "document-root",
+    "keep-connection",
+    "variables",
+];
 
 /// What a domain's keys make it.
 enum Sort {
@@ -181,17 +191,19 @@ impl Builder<'_> {
             self.files_only(fields);
         }
         let index = fields.each("index", |text| Some(text.to_owned()));
+        let consultant = fields
+            .get("consultant")
+            .and_then(|entry| self.consultant(Fields::of(&entry.node)));
+        let fastcgi = consultant.as_ref().and_then(Consultant::fastcgi);
         Kind::Electric {
             root_dir: root_dir.map(|(_, path)| path),
-            index: if index.is_empty() {
-                settings::default_index()
-            } else {
-                index
+            index: match fastcgi {
+                _ if !index.is_empty() => index,
+                Some(_) => fastcgi::default_index(),
+                None => settings::default_index(),
             },
             spa: fields.flag("spa").unwrap_or(false),
-            consultant: fields
-                .get("consultant")
-                .and_then(|entry| self.consultant(Fields::of(&entry.node))),
+            consultant,
         }
     }
 
@@ -218,23 +230,41 @@ impl Builder<'_> {
         consultant.protocol = match fields.text("application-protocol") {
             Some("https") => ApplicationProtocol::Https,
             Some("h2c") => ApplicationProtocol::H2c,
+            Some("fastcgi") => ApplicationProtocol::FastCgi(fastcgi(fields)),
             _ => ApplicationProtocol::Http,
         };
-        consultant.verify = self.verify(fields, consultant.protocol);
+        self.fastcgi_only(fields, &consultant.protocol);
+        consultant.verify = self.verify(fields, &consultant.protocol);
         consultant.connect_timeout = time("connect-timeout").unwrap_or(consultant.connect_timeout);
         consultant.first_byte_timeout = time("first-byte-timeout").unwrap_or(consultant.first_byte_timeout);
         consultant.idle_timeout = time("idle-timeout").unwrap_or(consultant.idle_timeout);
         Some(consultant)
     }
 
-    fn verify(&mut self, fields: Fields<'_>, protocol: ApplicationProtocol) -> Verify {
+    /// Reports keys that mean something for FastCGI only.
+    fn fastcgi_only(&mut self, fields: Fields<'_>, protocol: &ApplicationProtocol) {
+        let protocol_blamed = fields
+            .node("application-protocol")
+            .is_some_and(|node| self.is_blamed(&node.place));
+        if matches!(protocol, ApplicationProtocol::FastCgi(_)) || protocol_blamed {
+            return;
+        }
+        for entry in FASTCGI_KEYS.into_iter().filter_map(|key| fields.get(key)) {
+            let message = format!("`{}` means nothing for an application without FastCGI", entry.key);
+            let why = format!("its `application-protocol` is `{}`", protocol.word());
+            self.found
+                .push(Diagnostic::warning(message).at(entry.place.clone()).why(why));
+        }
+    }
+
+    fn verify(&mut self, fields: Fields<'_>, protocol: &ApplicationProtocol) -> Verify {
         let Some(entry) = fields.get("verify") else {
             return Verify::Platform;
         };
         let protocol_blamed = fields
             .node("application-protocol")
             .is_some_and(|node| self.is_blamed(&node.place));
-        if protocol != ApplicationProtocol::Https && !protocol_blamed {
+        if *protocol != ApplicationProtocol::Https && !protocol_blamed {
             let warning = Diagnostic::warning("`verify` means nothing for an application without TLS");
             let word = protocol.word();
             self.found.push(
@@ -381,6 +411,29 @@ impl Builder<'_> {
                     .push(warning.at(node.place.clone()).hint("give the port of the application"));
             }
         }
+    }
+}
+
+/// What the keys of a FastCGI application say, with defaults.
+fn fastcgi(fields: Fields<'_>) -> FastCgi {
+    let defaults = FastCgi::default();
+    let extensions = fields.each("script-extensions", |text| Some(text.to_ascii_lowercase()));
+    let variables = fields.node("variables").map_or(&[][..], |node| Fields::of(node).all());
+    let variable = |entry: &Entry| Some((entry.key.clone(), text(&entry.node)?.to_owned()));
+    FastCgi {
+        script_extensions: if extensions.is_empty() {
+            defaults.script_extensions
+        } else {
+            extensions
+        },
+        front_controller: match fields.text("front-controller") {
+            Some(text) if is_bool(text) == Some(false) => None,
+            Some(path) => Some(path.to_owned()),
+            None => defaults.front_controller,
+        },
+        document_root: fields.text("document-root").map(Into::into),
+        keep_connection: fields.flag("keep-connection").unwrap_or(defaults.keep_connection),
+        variables: variables.iter().filter_map(variable).collect(),
     }
 }
 

@@ -100,12 +100,12 @@ pub(super) fn check(kind: Scalar, text: &str) -> Result<(), Problem> {
             _ => Err(must_be(kind, text)),
         },
         Scalar::Word(words) => word(kind, text, words),
-        Scalar::WordOrLater(_, later) if later.contains(&text) => {
-            Err(Problem::of_key(format!("does not support `{text}` yet")).hint(format!("write {}", kind.words())))
-        }
-        Scalar::WordOrLater(words, _) => word(kind, text, words),
         Scalar::Path => plain(text),
         Scalar::FileName => file_name(text),
+        Scalar::Extension => fits(kind, text, |text| text.bytes().all(|b| b.is_ascii_alphanumeric())),
+        Scalar::ScriptPath => fits(kind, text, is_script_path),
+        Scalar::AbsolutePath => plain(text).and_then(|()| fits(kind, text, |text| text.starts_with('/'))),
+        Scalar::Variable => fits(kind, text, is_variable),
         Scalar::HeaderName => header_name(text),
         Scalar::HeaderValue => header_value(text),
         Scalar::RedirectFrom => redirect_from(text),
@@ -166,6 +166,28 @@ fn plain(text: &str) -> Result<(), Problem> {
         _ if text.chars().any(char::is_control) => Err(Problem::of_key("has control characters in it")),
         _ => Ok(()),
     }
+}
+
+fn fits(kind: Scalar, text: &str, is_good: impl Fn(&str) -> bool) -> Result<(), Problem> {
+    if text.is_empty() || !is_good(text) {
+        return Err(must_be(kind, text));
+    }
+    Ok(())
+}
+
+/// A path that is the same decoded and not, without anything that could lead elsewhere.
+fn is_script_path(text: &str) -> bool {
+    let is_name = |name: &str| {
+        let mut bytes = name.bytes();
+        !name.is_empty() && !name.starts_with('.') && bytes.all(|b| b.is_ascii_alphanumeric() || b"-_.~+".contains(&b))
+    };
+    text.strip_prefix('/').is_some_and(|path| path.split('/').all(is_name))
+}
+
+/// Variables of programs: in capital letters, as all of CGI's are.
+fn is_variable(text: &str) -> bool {
+    let is_name = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+    text.bytes().all(is_name) && !text.starts_with(|c: char| c.is_ascii_digit())
 }
 
 fn file_name(text: &str) -> Result<(), Problem> {
