@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::shell::{self, cargo, run};
-use crate::{outside, pages, tidy};
+use crate::{bench, outside, pages, tidy};
 
 /// Installs what the tests need and runs them all; `args` go to the runner.
 pub(crate) fn test(args: &[String]) -> Result<()> {
@@ -35,7 +35,7 @@ pub(crate) fn everything() -> Result<()> {
             "--workspace",
             "--all-targets",
             "--features",
-            "xtask/sample",
+            "xtask/sample,xtask/bench",
             "--locked",
             "--",
             "-D",
@@ -49,6 +49,8 @@ pub(crate) fn everything() -> Result<()> {
         "\n== fmt, clippy, tidy and pages are fine after {:.0} s",
         started.elapsed().as_secs_f64()
     );
+    outside::install()?;
+    check("bench", bench::smoke)?;
     test(&[])
 }
 

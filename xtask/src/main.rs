@@ -1,7 +1,7 @@
 //! `cargo xtask …`: the only automation of the project. It uses no room.
 //!
 //! Each command is a module; this file only chooses. The sample application and the client that shows it need TLS and
-//! a runtime, so they stand behind the feature `sample` and are built together with the programs they show.
+//! a runtime, so they stand behind the feature `sample` and are built together with the programs they show; `bench` likewise.
 //! Read next: `ci.rs` for what is checked, `tidy/mod.rs` for the rules of the repository, `demo.rs` for the main job.
 #![forbid(unsafe_code)]
 #![expect(
@@ -10,6 +10,7 @@
     reason = "talking to the person who called is its job"
 )]
 
+mod bench;
 mod ci;
 mod demo;
 mod fuzz;
@@ -29,7 +30,8 @@ usage: cargo xtask COMMAND
 
   demo             build the programs, serve the sample site, show the main job; the first command to run
   test [ARG…]      install what the tests need, then run them all (ARGs go to the test runner)
-  ci               everything that CI runs: fmt, clippy, tidy, pages, test
+  bench [ROW…]     measure ShimmerCat and its peers, in turns on one core; writes docs/benchmarks.md (`bench --help`)
+  ci               everything that CI runs: fmt, clippy, tidy, pages, one short row of bench, test
   tidy             the rules of the repository: arrows between rooms, headers, licences, names in documents
   pages [--check]  write the generated parts of the documents (or compare them)
   outside          install the outside programs that the tests use, and nothing else
@@ -62,6 +64,11 @@ fn run(args: &[String]) -> Result<()> {
         "demo-built" => sample::demo(rest),
         #[cfg(feature = "sample")]
         "app-built" => sample::app(rest),
+        "bench" => bench::build_and_run(rest),
+        #[cfg(feature = "bench")]
+        "bench-built" => bench::bench(rest),
+        #[cfg(feature = "bench")]
+        "bench-app" => bench::app(rest),
         "test" => ci::test(rest),
         "ci" => ci::everything(),
         "tidy" => tidy::command(),

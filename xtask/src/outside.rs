@@ -59,9 +59,21 @@ pub(crate) fn install() -> Result<()> {
     prepare().map(|_| ())
 }
 
+/// Installs what is missing of other programs, each with the Debian package that has it.
+pub(crate) fn ensure(programs: &[(&str, &str)]) -> Result<()> {
+    debian_packages(programs)
+}
+
+/// A virtual environment of its own in the cache, with the packages that a file pins.
+pub(crate) fn python_packages(name: &str, requirements: &Path) -> Result<PathBuf> {
+    let folder = cache_dir()?.join(name);
+    up_to_date(&folder, &[requirements.to_path_buf()], |sources| venv(&folder, sources))?;
+    Ok(folder)
+}
+
 /// Installs what is missing and says where the packages are.
 pub(crate) fn prepare() -> Result<Apps> {
-    debian_packages()?;
+    debian_packages(PROGRAMS)?;
     let cache = cache_dir()?;
     fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
     Ok(Apps {
@@ -83,8 +95,8 @@ fn cache_dir() -> Result<PathBuf> {
         .join("shimmercat"))
 }
 
-fn debian_packages() -> Result<()> {
-    let mut wanted: Vec<&str> = missing().into_iter().map(|(_, package)| package).collect();
+fn debian_packages(programs: &[(&str, &str)]) -> Result<()> {
+    let mut wanted: Vec<&str> = missing(programs).into_iter().map(|(_, package)| package).collect();
     if !has_venv() {
         wanted.push("python3-venv");
     }
@@ -104,7 +116,7 @@ fn debian_packages() -> Result<()> {
     run(apt()
         .args(["install", "-q", "-y", "--no-install-recommends"])
         .args(&wanted))?;
-    match missing().as_slice() {
+    match missing(programs).as_slice() {
         [] => Ok(()),
         still => bail!(
             "installed, and still not found: {}",
@@ -113,8 +125,8 @@ fn debian_packages() -> Result<()> {
     }
 }
 
-fn missing() -> Vec<(&'static str, &'static str)> {
-    PROGRAMS
+fn missing<'a>(programs: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    programs
         .iter()
         .copied()
         .filter(|(program, _)| find(program).is_none())
@@ -139,20 +151,21 @@ fn apt() -> Command {
 
 fn python(cache: &Path) -> Result<PathBuf> {
     let folder = cache.join("python");
-    let python = folder.join("bin/python3");
-    up_to_date(&folder, &["requirements.txt"], |_| {
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
-        let requirements = shell::root().join("tests/apps/requirements.txt");
-        run(Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
-            .arg(requirements))
-    })?;
-    Ok(python)
+    up_to_date(&folder, &apps(&["requirements.txt"]), |sources| venv(&folder, sources))?;
+    Ok(folder.join("bin/python3"))
+}
+
+/// Makes a virtual environment with the packages of the first file.
+fn venv(folder: &Path, requirements: &[PathBuf]) -> Result<()> {
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder))?;
+    run(Command::new(folder.join("bin/python3"))
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
+        .args(requirements.first()))
 }
 
 fn node(cache: &Path) -> Result<PathBuf> {
     let folder = cache.join("node");
-    up_to_date(&folder, &["package.json", "package-lock.json"], |sources| {
+    up_to_date(&folder, &apps(&["package.json", "package-lock.json"]), |sources| {
         fs::create_dir_all(&folder)?;
         for source in sources {
             fs::copy(source, folder.join(source.file_name().unwrap_or_default()))?;
@@ -164,21 +177,27 @@ fn node(cache: &Path) -> Result<PathBuf> {
     Ok(folder.join("node_modules"))
 }
 
-/// Runs `install` unless it has succeeded before for the same contents of the files (in `tests/apps`).
-fn up_to_date(folder: &Path, files: &[&str], install: impl FnOnce(&[PathBuf]) -> Result<()>) -> Result<()> {
-    let sources: Vec<PathBuf> = files
-        .iter()
-        .map(|file| shell::root().join("tests/apps").join(file))
-        .collect();
+/// Files of `tests/apps`.
+fn apps(names: &[&str]) -> Vec<PathBuf> {
+    let folder = shell::root().join("tests/apps");
+    names.iter().map(|name| folder.join(name)).collect()
+}
+
+/// Runs `install` unless it has succeeded before for the same contents of the files.
+fn up_to_date(folder: &Path, sources: &[PathBuf], install: impl FnOnce(&[PathBuf]) -> Result<()>) -> Result<()> {
     let mut wanted = String::new();
-    for source in &sources {
+    for source in sources {
         wanted += &fs::read_to_string(source).with_context(|| format!("cannot read {}", source.display()))?;
     }
     let stamp = folder.join("installed-from");
     if fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) {
         return Ok(());
     }
-    shell::section(&format!("installing {} into {}", files.join(" and "), folder.display()));
-    install(&sources).with_context(|| format!("cannot install {}", files.join(" and ")))?;
+    let names: Vec<_> = sources
+        .iter()
+        .filter_map(|source| source.file_name()?.to_str())
+        .collect();
+    shell::section(&format!("installing {} into {}", names.join(" and "), folder.display()));
+    install(sources).with_context(|| format!("cannot install {}", names.join(" and ")))?;
     fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))
 }

@@ -89,7 +89,7 @@ fn outside() -> Result<Vec<Outside>> {
         "--workspace",
         "--locked",
         "--features",
-        "xtask/sample",
+        "xtask/sample,xtask/bench",
         "--target",
         "x86_64-unknown-linux-gnu",
     ];
