@@ -2,12 +2,15 @@
 //! was on the machine meanwhile.
 
 use std::fs;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::running::Used;
 
 /// Strangers may use so much of the machine, in cores; a sample with more is thrown away.
 pub(super) const STRANGERS: f64 = 0.12;
+
+/// Looking may be late by so much of the time that is looked at.
+const LATE: f64 = 0.03;
 
 /// What one turn came to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,6 +25,8 @@ pub(super) struct Sample {
     pub(super) load: f64,
     /// Cores that everybody else used.
     pub(super) strangers: f64,
+    /// Seconds by which it was looked at too late: who looks was kept waiting.
+    pub(super) late: f64,
 }
 
 impl Sample {
@@ -42,7 +47,7 @@ impl Sample {
 
     /// Whether strangers kept out.
     pub(super) fn is_quiet(&self) -> bool {
-        self.strangers <= STRANGERS
+        self.strangers <= STRANGERS && self.late <= LATE * self.seconds && self.work > 0.0
     }
 }
 
@@ -79,8 +84,8 @@ impl Meter {
 }
 
 impl Mark {
-    /// What happened since an earlier look.
-    pub(super) fn since(&self, before: &Mark, work: f64) -> Sample {
+    /// What happened since an earlier look, `time` ago if nobody was kept waiting.
+    pub(super) fn since(&self, before: &Mark, time: Duration, work: f64) -> Sample {
         let seconds = (self.at - before.at).as_secs_f64();
         let cpu = self.server.since(&before.server);
         let load: f64 = self
@@ -96,6 +101,7 @@ impl Mark {
             cpu,
             load: load / seconds,
             strangers: strangers / seconds,
+            late: (seconds - time.as_secs_f64()).abs(),
         }
     }
 }

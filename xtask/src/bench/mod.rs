@@ -56,6 +56,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("openssl", "openssl"),
     ("python3", "python3"),
     ("taskset", "util-linux"),
+    ("timeout", "coreutils"),
 ];
 
 /// The row of the smoke test.

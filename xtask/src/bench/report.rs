@@ -383,7 +383,7 @@ mod tests {
                     seconds: 1.0,
                     cpu,
                     load: 0.5,
-                    strangers: 0.0,
+                    ..Sample::default()
                 },
             )
         };

@@ -181,7 +181,7 @@ mod tests {
             seconds: 1.0,
             cpu: 0.5,
             load: 0.25,
-            strangers: 0.0,
+            ..Sample::default()
         };
         let measured = Measured {
             row: "h1-1k".to_owned(),

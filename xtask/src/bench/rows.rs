@@ -316,7 +316,7 @@ pub(super) const ROWS: &[Row] = &[
     ),
     row(
         "gzip-100k",
-        "a 100 KiB page, compressed by gzip at level 6 for each request",
+        "HTTP/2, a 100 KiB page, compressed by gzip at level 6 for each request",
         ALL_WEB,
         quiet(PAGE),
         REQUEST,

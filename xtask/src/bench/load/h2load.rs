@@ -15,6 +15,9 @@ use crate::shell;
 /// The suite that everybody speaks, so that nobody's cipher is the cheaper one.
 pub(crate) const SUITE: &str = "TLS_AES_256_GCM_SHA384";
 
+/// How much longer than it should it may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// What is asked for, and by how many at a time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Requests {
@@ -61,12 +64,16 @@ impl Requests {
             true => bytes(&text).map(|bytes| bytes / f64::from(1 << 20)),
             false => requests(&text),
         };
-        let work = work.with_context(|| format!("h2load met failures or said something unknown:\n{text}"))?;
-        Ok((after.since(&before, work), spoken(&text)))
+        let work =
+            work.with_context(|| format!("h2load met failures or said something unknown: {}", summary(&text)))?;
+        Ok((after.since(&before, time, work), spoken(&text)))
     }
 
     fn command(&self, at: SocketAddr, time: Duration) -> Result<Command> {
-        let mut command = Command::new(shell::find("h2load").context("`h2load` is not installed")?);
+        // It does not always come to an end, as when answers over HTTP/1.1 have chunks.
+        let mut command = Command::new("timeout");
+        command.args(["-s", "KILL", &format!("{:.0}", (time * 2 + PATIENCE).as_secs_f64())]);
+        command.arg(shell::find("h2load").context("`h2load` is not installed")?);
         if self.http1 {
             command.arg("--h1");
         }
@@ -112,16 +119,21 @@ fn requests(text: &str) -> Option<f64> {
     };
     let is_clean = count("failed")? + count("errored")? + count("timeout")? == 0.0;
     let good = text.lines().find_map(|line| line.strip_prefix("status codes: "))?;
-    let good: f64 = good.split(" 2xx").next()?.parse().ok()?;
-    (is_clean && good > 0.0).then_some(good)
+    let good = good.split(" 2xx").next()?.parse().ok()?;
+    is_clean.then_some(good)
 }
 
 /// Bytes that came, when no request failed.
 fn bytes(text: &str) -> Option<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix("traffic: "))?;
     let count = line.split_once('(')?.1.split_once(')')?.0.parse().ok()?;
-    let failed = text.contains(" 0 failed, 0 errored, 0 timeout");
-    failed.then_some(count)
+    let is_clean = text.contains(" 0 failed, 0 errored, 0 timeout");
+    is_clean.then_some(count)
+}
+
+/// What stands at the end.
+fn summary(text: &str) -> &str {
+    text.find("finished in").and_then(|at| text.get(at..)).unwrap_or(text)
 }
 
 /// Version, suite and key exchange of TLS.
@@ -150,6 +162,6 @@ mod tests {
         assert_eq!(bytes(text), Some(15_645_352.0));
         assert_eq!(spoken(text), "TLSv1.3, TLS_AES_256_GCM_SHA384, X25519");
         assert_eq!(requests(&text.replace("0 failed", "1 failed")), None);
-        assert_eq!(requests(&text.replace("14 2xx", "0 2xx")), None);
+        assert_eq!(bytes(&text.replace("0 errored", "1 errored")), None);
     }
 }

@@ -70,7 +70,7 @@ pub(super) fn measure(
             let (before, done) = (meter.look(), tally.read());
             tokio::time::sleep(time).await;
             let after = meter.look();
-            after.since(&before, (tally.read() - done) as f64 / unit)
+            after.since(&before, time, (tally.read() - done) as f64 / unit)
         };
         tokio::select! {
             sample = looked => Ok(sample),
