@@ -14,6 +14,7 @@ mod bench;
 mod ci;
 mod demo;
 mod fuzz;
+mod instructions;
 mod outside;
 mod pages;
 #[cfg(feature = "sample")]
@@ -32,6 +33,8 @@ usage: cargo xtask COMMAND
   test [ARG…]      install what the tests need, then run them all (ARGs go to the test runner)
   bench [ROW…]     measure ShimmerCat and its peers, in turns on one core; writes docs/benchmarks.md (`bench --help`)
   ci               everything that CI runs: fmt, clippy, tidy, pages, one short row of bench, test
+  instructions [--update] [MODE…]
+                   count what a request costs the server, under callgrind, and compare with what is written down
   tidy             the rules of the repository: arrows between rooms, headers, licences, names in documents
   pages [--check]  write the generated parts of the documents (or compare them)
   outside          install the outside programs that the tests use, and nothing else
@@ -71,6 +74,7 @@ fn run(args: &[String]) -> Result<()> {
         "bench-app" => bench::app(rest),
         "test" => ci::test(rest),
         "ci" => ci::everything(),
+        "instructions" => instructions::command(rest),
         "tidy" => tidy::command(),
         "pages" => pages::command(rest),
         "outside" => outside::install(),

@@ -43,6 +43,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("systemd-analyze", "systemd"),
     ("systemd-socket-activate", "systemd"),
     ("unshare", "util-linux"),
+    ("valgrind", "valgrind"),
     ("wrk", "wrk"),
 ];
 

@@ -104,14 +104,7 @@ impl Meta {
     /// When the content changed last.
     pub(crate) fn modified(&self) -> SystemTime {
         let (seconds, nanos) = self.modified;
-        let whole = Duration::from_secs(seconds.unsigned_abs());
-        let base = if seconds < 0 {
-            SystemTime::UNIX_EPOCH.checked_sub(whole)
-        } else {
-            SystemTime::UNIX_EPOCH.checked_add(whole)
-        };
-        base.and_then(|base| base.checked_add(Duration::from_nanos(nanos.into())))
-            .unwrap_or(SystemTime::UNIX_EPOCH)
+        at(seconds, nanos)
     }
 
     /// A number that differs when size, time (to the nanosecond) or inode differ; the same on every run.
@@ -131,12 +124,23 @@ impl Meta {
     ///
     /// Older kernels stamp files only at clock ticks, at most 10 ms apart; two changes within one tick look alike.
     pub(crate) fn is_settled(&self) -> bool {
-        const TICKS: i128 = 20_000_000;
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
-        let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-        let last = self.modified.max(self.changed);
-        nanos(now.tv_sec, now.tv_nsec) - nanos(last.0, last.1.into()) > TICKS
+        const TICKS: Duration = Duration::from_millis(20);
+        let (seconds, nanos) = self.modified.max(self.changed);
+        let last = at(seconds, nanos);
+        SystemTime::now().duration_since(last).is_ok_and(|since| since > TICKS)
     }
+}
+
+/// A time as the system gives it.
+fn at(seconds: i64, nanos: u32) -> SystemTime {
+    let whole = Duration::from_secs(seconds.unsigned_abs());
+    let base = if seconds < 0 {
+        SystemTime::UNIX_EPOCH.checked_sub(whole)
+    } else {
+        SystemTime::UNIX_EPOCH.checked_add(whole)
+    };
+    base.and_then(|base| base.checked_add(Duration::from_nanos(nanos.into())))
+        .unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 impl Root {
@@ -194,6 +198,7 @@ fn open_beneath(root: &OwnedFd, relative: &[u8], flags: OFlags) -> Result<OwnedF
             // A rename during the walk: the kernel asks to try again (openat2(2), EAGAIN).
             Err(Errno::AGAIN) if tries < 8 => tries += 1,
             Err(Errno::INTR) => {}
+            Err(Errno::NOSYS) => return walk(root, relative, flags).map_err(OpenError::from_errno),
             result => return result.map_err(OpenError::from_errno),
         }
     }
@@ -207,8 +212,55 @@ pub(crate) fn kind(root: &OwnedFd, relative: &[u8]) -> Result<Kind, OpenError> {
     Ok(Meta::of(&stat).kind)
 }
 
+/// The same where there is no `openat2`, as before Linux 5.6 and in some sandboxes: folder by folder, and no symlink is
+/// followed at all.
+fn walk(root: &OwnedFd, relative: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    let mut names = relative
+        .split(|byte| *byte == b'/')
+        .filter(|name| !name.is_empty())
+        .peekable();
+    let mut folder = rustix::fs::openat(root, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    while let Some(name) = names.next() {
+        if name == b".." {
+            return Err(Errno::XDEV);
+        }
+        if names.peek().is_none() {
+            return rustix::fs::openat(&folder, name, flags | OFlags::NOFOLLOW, Mode::empty());
+        }
+        let through = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        folder = rustix::fs::openat(&folder, name, through, Mode::empty())?;
+    }
+    Err(Errno::NOENT)
+}
+
 /// What stands at a path now, wherever its symlinks lead: good only for asking whether a known file is unchanged.
 pub(crate) fn look(root: &OwnedFd, relative: &[u8]) -> Option<Meta> {
     let stat = rustix::fs::statat(root, relative, AtFlags::empty()).ok()?;
     Some(Meta::of(&stat))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_openat2_no_link_is_followed() {
+        let place = tempfile::tempdir().expect("a folder");
+        let below = place.path().join("root/a");
+        std::fs::create_dir_all(&below).expect("folders");
+        std::fs::write(place.path().join("secret"), "secret").expect("a file");
+        std::fs::write(below.join("file"), "file").expect("a file");
+        std::os::unix::fs::symlink("../../secret", below.join("link")).expect("a link");
+        std::os::unix::fs::symlink("a", place.path().join("root/folder")).expect("a link");
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(&place.path().join("root"), flags, Mode::empty()).expect("the root");
+        let walked = |path: &str| walk(&root, path.as_bytes(), flags).map(|_| ());
+        assert_eq!(walked("a/file"), Ok(()));
+        assert_eq!(walked("."), Ok(()));
+        assert_eq!(walked("a"), Ok(()));
+        assert_eq!(walked("a/../../secret"), Err(Errno::XDEV));
+        assert_eq!(walked("a/link"), Err(Errno::LOOP));
+        assert_eq!(walked("folder/file"), Err(Errno::NOTDIR));
+        assert_eq!(walked("a/none"), Err(Errno::NOENT));
+    }
 }
