@@ -10,7 +10,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, StatusCode, header};
 use sc_config::{Instance, Kind, Settings};
 use sc_http::{Answer, Body, Exchange, Head};
-use sc_server::{Record, journal};
+use sc_server::journal;
 use sc_tls::Ca;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
@@ -80,7 +80,7 @@ impl Control {
                          "further": ledger.beyond() },
             "exchanges": self.diary.exchanges(),
             "errors": self.diary.errors(),
-            "recent": self.diary.recent().iter().map(Record::fields).map(Value::Object).collect::<Vec<_>>(),
+            "recent": self.diary.recent().iter().map(journal::record_fields).map(Value::Object).collect::<Vec<_>>(),
         })
     }
 }

@@ -19,6 +19,9 @@ pub enum Coding {
 }
 
 impl Coding {
+    /// How many there are; `coding as usize` is below it.
+    pub const COUNT: usize = 4;
+
     /// The coding as `Content-Encoding` names it; nothing is sent for [`Coding::Identity`].
     pub fn as_str(self) -> &'static str {
         match self {

@@ -101,6 +101,22 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    /// The URL that was asked for; the authority alone for `CONNECT`, which has no path.
+    pub fn url(&self) -> String {
+        let (scheme, host) = (self.scheme.as_str(), self.authority.host());
+        // A port is at most five digits and its colon.
+        let mut url = String::with_capacity(scheme.len() + 3 + host.len() + 6 + self.target.len());
+        url.push_str(scheme);
+        url.push_str("://");
+        url.push_str(host);
+        if let Some(port) = self.authority.port() {
+            url.push(':');
+            url.push_str(itoa::Buffer::new().format(port));
+        }
+        url.push_str(&self.target);
+        url
+    }
+
     /// The path part of `target`, without the query.
     pub fn path(&self) -> &str {
         self.target.split_once('?').map_or(&*self.target, |(path, _)| path)
@@ -168,6 +184,15 @@ impl Answer {
 
 /// Answers exchanges; implemented by the server.
 pub trait Service: 'static {
+    /// Answers one exchange if all that it takes is in memory; it is asked before [`Service::answer`], and spares a driver
+    /// the future that that is, which is large.
+    ///
+    /// Shape: `None` leaves no trace, and the same exchange is then given to [`Service::answer`].
+    fn answer_now(&self, exchange: &Exchange) -> Option<Answer> {
+        let _ = exchange;
+        None
+    }
+
     /// Answers one exchange.
     ///
     /// Cancel: dropped when the client gives up; whatever the service has to note is in a guard of its own.

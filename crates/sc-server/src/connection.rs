@@ -86,7 +86,13 @@ pub(crate) async fn tls(shared: &Rc<Shared>, serial: u64, entry: Entry, conn: Co
         ..
     } = conn;
     let rewound = Rewound::new(stream, read_ahead);
-    let accepted = match sc_tls::accept(rewound, shared.tls.clone(), shared.bounds().handshake_time).await {
+    // On the heap, so that a connection which waits for requests does not hold the size of a handshake.
+    let accepting = Box::pin(sc_tls::accept(
+        rewound,
+        shared.tls.clone(),
+        shared.bounds().handshake_time,
+    ));
+    let accepted = match accepting.await {
         Ok(accepted) => accepted,
         Err(error) => {
             shared.count(Metric::handshake_failed(&error.fault), 1);
@@ -118,9 +124,11 @@ pub(crate) async fn tls(shared: &Rc<Shared>, serial: u64, entry: Entry, conn: Co
         around,
     });
     let (bounds, drain) = (shared.bounds(), shared.drain(serial));
+    // On the heap as well: it is large, and each step on its way into the protocol engine would keep room for it.
+    let stream = Box::new(accepted.stream);
     let fault = match accepted.alpn {
-        Alpn::H2 => h2::serve(accepted.stream, service, &bounds.http, drain).await,
-        Alpn::Http11 | Alpn::None => plain_h1(accepted.stream, Scheme::Https, service, shared, drain).await,
+        Alpn::H2 => Box::pin(h2::serve(stream, service, &bounds.http, drain)).await,
+        Alpn::Http11 | Alpn::None => plain_h1(stream, Scheme::Https, service, shared, drain).await,
     };
     report(shared, serial, fault);
 }
@@ -362,6 +370,7 @@ pub(crate) fn around(serial: u64, entry: Entry, conn: &Connection) -> Rc<Around>
     Rc::new(Around {
         connection: serial,
         client: conn.client.clone(),
+        client_text: conn.client.to_string().into(),
         local: conn.local.clone(),
         entry,
     })
@@ -388,5 +397,24 @@ pub(crate) fn report(shared: &Shared, serial: u64, fault: Option<Fault>) {
             connection: serial,
             fault: fault.chain(),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes of the future that a function of four arguments returns.
+    fn bytes_of<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_that_waits_holds_little() {
+        let (whole, tls) = (
+            bytes_of(serve),
+            bytes_of(async |a: &Rc<Shared>, b, c, d| tls(a, b, c, d).await),
+        );
+        panic!("{whole} {tls} {}", size_of::<sc_tls::Accepted<Rewound<Stream>>>());
     }
 }

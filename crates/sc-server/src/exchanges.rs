@@ -1,7 +1,7 @@
 //! Answers exchanges from the sites: finds the site by authority, begins the record, keeps a panic to its exchange.
 //! And answers plain HTTP, with nothing but the way to HTTPS.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use futures_util::FutureExt;
@@ -12,7 +12,7 @@ use sc_site::{Audience, Notes};
 
 use crate::contained::contained;
 use crate::event_stream;
-use crate::record::{Around, Entry, RecordGuard};
+use crate::record::{Around, Began, Entry, RecordGuard};
 use crate::server::Shared;
 use crate::under_way::UnderWay;
 
@@ -23,6 +23,22 @@ pub(crate) struct Exchanges {
 }
 
 impl Service for Exchanges {
+    fn answer_now(&self, exchange: &Exchange) -> Option<Answer> {
+        let began = Began::now(&self.shared);
+        let sites = self.shared.sites.borrow();
+        let site = sites.find(exchange.authority.host())?;
+        if site.is_network_only() && !self.around.entry.is_inside() {
+            return None;
+        }
+        let notes = Rc::new(Notes::default());
+        let answered = catch_unwind(AssertUnwindSafe(|| site.answer_now(exchange, &notes)));
+        let answer = contained(&self.shared, answered.transpose()?);
+        Some(under_way(
+            begin_at(began, &self.shared, &self.around, exchange, &notes),
+            answer,
+        ))
+    }
+
     async fn answer(&self, exchange: Exchange) -> Answer {
         let notes = Rc::new(Notes::default());
         let mut begun = begin(&self.shared, &self.around, &exchange, &notes);
@@ -115,13 +131,23 @@ fn nameless() -> Answer {
 
 /// Begins an exchange: it is counted and recorded from here on.
 pub(crate) fn begin(shared: &Rc<Shared>, around: &Rc<Around>, exchange: &Exchange, notes: &Rc<Notes>) -> UnderWay {
+    begin_at(Began::now(shared), shared, around, exchange, notes)
+}
+
+fn begin_at(
+    began: Began,
+    shared: &Rc<Shared>,
+    around: &Rc<Around>,
+    exchange: &Exchange,
+    notes: &Rc<Notes>,
+) -> UnderWay {
     let record = RecordGuard::begin(
         shared.journal.clone(),
         shared.policy.meters.clone(),
         around.clone(),
         exchange,
         notes.clone(),
-        shared.now(),
+        began,
     );
     UnderWay::begin(shared, record)
 }

@@ -5,7 +5,8 @@ use std::time::SystemTime;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use crate::event::{Code, Event, RECORD};
+use crate::event::Event;
+use crate::line;
 use crate::record::Record;
 
 /// Takes what happened. Must not block.
@@ -21,30 +22,43 @@ pub fn event_line(event: &Event, at: SystemTime) -> String {
     Value::Object(event_map(event, at)).to_string()
 }
 
-/// A record as one JSON object on one line, without the line end: its [`record_map`].
+/// A record as one JSON object on one line, without the line end; shaped as [`event_map`].
 pub fn record_line(record: &Record) -> String {
-    Value::Object(record_map(record)).to_string()
+    let mut out = String::new();
+    line::put_record(&mut out, record, None);
+    out
+}
+
+/// Appends the [`record_line`] of a record, with the number of the worker that writes it as its last field.
+pub fn put_record_of_worker(out: &mut String, record: &Record, worker: u64) {
+    line::put_record(out, record, Some(worker));
 }
 
 /// What a log line says of an event.
 ///
 /// Shape: `time` (RFC 3339, UTC), `code`, `event`, `severity`, then the event's own fields.
 pub fn event_map(event: &Event, at: SystemTime) -> Map<String, Value> {
-    map(at, event.code(), event.fields())
-}
-
-/// What a log line says of a record; shaped as [`event_map`].
-pub fn record_map(record: &Record) -> Map<String, Value> {
-    map(record.at, &RECORD, record.fields())
-}
-
-fn map(at: SystemTime, code: &Code, fields: Map<String, Value>) -> Map<String, Value> {
+    let (code, fields) = (event.code(), event.fields());
     let mut map = Map::new();
     map.insert("time".to_owned(), rfc3339(at).into());
     map.insert("code".to_owned(), code.label().into());
     map.insert("event".to_owned(), code.name.into());
     map.insert("severity".to_owned(), code.severity.as_str().into());
     map.extend(fields);
+    map
+}
+
+/// What the [`record_line`] of a record says.
+pub fn record_map(record: &Record) -> Map<String, Value> {
+    serde_json::from_str(&record_line(record)).unwrap_or_default()
+}
+
+/// The same without what every line begins with.
+pub fn record_fields(record: &Record) -> Map<String, Value> {
+    let mut map = record_map(record);
+    for name in ["time", "code", "event", "severity"] {
+        map.shift_remove(name);
+    }
     map
 }
 

@@ -13,6 +13,7 @@ mod event_stream;
 mod exchanges;
 mod http_proxy;
 pub mod journal;
+mod line;
 pub mod log_codes;
 pub mod metrics;
 pub mod network;

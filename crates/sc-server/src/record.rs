@@ -6,13 +6,14 @@
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
+use http::Method;
 use sc_http::{End, Exchange, Meter, Protocol};
 use sc_site::Notes;
-use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::journal::Journal;
 use crate::metrics::{self, Meters};
+use crate::server::Shared;
 
 /// Where a connection came in, which decides what may be reached.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -63,13 +64,13 @@ pub struct Record {
     /// HTTP/2 stream id, 0 elsewhere.
     pub stream: u32,
     /// Address of the client.
-    pub client: String,
+    pub client: Rc<str>,
     /// Where the connection came in.
     pub entry: Entry,
     /// The protocol version.
     pub protocol: Protocol,
     /// The method.
-    pub method: String,
+    pub method: Method,
     /// The URL, without userinfo or fragment.
     pub url: String,
     /// Status of the final response; 0 when none was sent.
@@ -84,49 +85,6 @@ pub struct Record {
     pub end: End,
     /// Which site and handler answered, which application was asked, what was tried, what went wrong.
     pub notes: Rc<Notes>,
-}
-
-impl Record {
-    /// The fields of its log line, in order.
-    pub fn fields(&self) -> Map<String, Value> {
-        let mut map = Map::new();
-        let mut put = |name: &str, value: Value| {
-            map.insert(name.to_owned(), value);
-        };
-        put("connection", self.connection.into());
-        if self.stream != 0 {
-            put("stream", self.stream.into());
-        }
-        put("client", self.client.clone().into());
-        put("entry", self.entry.as_str().into());
-        put("protocol", self.protocol.as_str().into());
-        put("method", self.method.clone().into());
-        put("url", self.url.clone().into());
-        put("status", self.status.into());
-        put("received_bytes", self.received_bytes.into());
-        put("sent_bytes", self.sent_bytes.into());
-        put("took_us", micros(self.took).into());
-        put("end", end_word(self.end).into());
-        if let Some(site) = self.notes.site() {
-            put("site", site.to_string().into());
-            put("handler", self.notes.handler().as_str().into());
-        }
-        if let Some(upstream) = self.notes.upstream() {
-            put("upstream", upstream.to_string().into());
-        }
-        if let Some(first_byte) = self.notes.first_byte() {
-            put("upstream_us", micros(first_byte).into());
-        }
-        if let Some(fault) = self.notes.fault() {
-            put("fault", fault.into());
-            put("tried", self.notes.tried().into());
-        }
-        map
-    }
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The word for how an exchange ended.
@@ -145,10 +103,31 @@ pub struct Around {
     pub connection: u64,
     /// Address of the client.
     pub client: sc_net::ClientAddr,
+    /// The same in words.
+    pub client_text: Rc<str>,
     /// Our own address.
     pub local: sc_net::LocalAddr,
     /// Where it came in.
     pub entry: Entry,
+}
+
+/// When a request was there.
+#[derive(Clone, Copy, Debug)]
+pub struct Began {
+    /// As people tell the time.
+    pub at: SystemTime,
+    /// To measure from.
+    pub moment: Instant,
+}
+
+impl Began {
+    /// Just now.
+    pub(crate) fn now(shared: &Shared) -> Self {
+        Began {
+            at: shared.now(),
+            moment: Instant::now(),
+        }
+    }
 }
 
 /// Writes the record of one exchange when it is dropped.
@@ -159,10 +138,9 @@ pub struct RecordGuard {
     around: Rc<Around>,
     meter: Rc<Meter>,
     notes: Rc<Notes>,
-    at: SystemTime,
-    began: Instant,
+    began: Began,
     protocol: Protocol,
-    method: String,
+    method: Method,
     url: String,
 }
 
@@ -174,14 +152,8 @@ impl RecordGuard {
         around: Rc<Around>,
         exchange: &Exchange,
         notes: Rc<Notes>,
-        at: SystemTime,
+        began: Began,
     ) -> Self {
-        let url = format!(
-            "{}://{}{}",
-            exchange.scheme.as_str(),
-            exchange.authority,
-            exchange.target
-        );
         RecordGuard {
             journal,
             meters,
@@ -189,11 +161,10 @@ impl RecordGuard {
             around,
             meter: exchange.meter.clone(),
             notes,
-            at,
-            began: Instant::now(),
+            began,
             protocol: exchange.protocol,
-            method: exchange.method.as_str().to_owned(),
-            url,
+            method: exchange.method.clone(),
+            url: exchange.url(),
         }
     }
 
@@ -206,10 +177,10 @@ impl RecordGuard {
 impl Drop for RecordGuard {
     fn drop(&mut self) {
         let record = Record {
-            at: self.at,
+            at: self.began.at,
             connection: self.around.connection,
             stream: self.meter.stream.get(),
-            client: self.around.client.to_string(),
+            client: self.around.client_text.clone(),
             entry: self.around.entry,
             protocol: self.protocol,
             method: std::mem::take(&mut self.method),
@@ -217,7 +188,7 @@ impl Drop for RecordGuard {
             status: self.meter.status.get(),
             received_bytes: self.meter.received_bytes.get(),
             sent_bytes: self.meter.sent_bytes.get(),
-            took: self.began.elapsed(),
+            took: self.began.moment.elapsed(),
             end: self.meter.end.get(),
             notes: self.notes.clone(),
         };

@@ -59,6 +59,20 @@ impl Notes {
         self.site.borrow().as_deref().map(Box::from)
     }
 
+    /// Lends the name of the site that answered, when one did.
+    pub fn with_site(&self, read: impl FnOnce(&str)) {
+        if let Some(site) = &*self.site.borrow() {
+            read(site);
+        }
+    }
+
+    /// Lends the address of the application that answered or was tried last, when there was one.
+    pub fn with_upstream(&self, read: impl FnOnce(&str)) {
+        if let Some(upstream) = &*self.upstream.borrow() {
+            read(upstream);
+        }
+    }
+
     /// What produced the response.
     pub fn handler(&self) -> Handler {
         self.handler.get()

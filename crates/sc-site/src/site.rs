@@ -103,6 +103,20 @@ impl Site {
         answer
     }
 
+    /// Answers one exchange if all that it takes is in memory: a file that is kept and was looked at just now.
+    ///
+    /// Shape: `None` leaves no trace; then [`Site::answer`] is to be asked.
+    pub fn answer_now(&self, exchange: &Exchange, notes: &Rc<Notes>) -> Option<Answer> {
+        if !is_read(exchange) || exchange.upgrade.is_some() || !self.redirects.is_empty() {
+            return None;
+        }
+        let mut answer = self.files.as_ref()?.answer_now(exchange)?;
+        notes.set_site(&self.label);
+        notes.set_handler(Handler::File);
+        self.set_headers(&mut answer);
+        Some(answer)
+    }
+
     async fn route(&self, mut exchange: Exchange, around: &Around, notes: &Rc<Notes>) -> Answer {
         if exchange.method == Method::CONNECT && exchange.upgrade.is_none() {
             notes.set_handler(Handler::Page);

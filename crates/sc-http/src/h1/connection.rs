@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -29,6 +29,9 @@ use crate::{
 
 /// Response bytes that may wait for the client; a body is asked for more only below this.
 const HIGH_WATER_BYTES: usize = 64 << 10;
+
+/// Answers to pipelined requests that wait to be written together: one TLS record.
+const PIPELINED_BYTES: usize = 16 << 10;
 
 /// Pipelined bytes read while an exchange is under way.
 const READ_AHEAD_BYTES: usize = 16 << 10;
@@ -106,11 +109,11 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
     /// Waits for a whole request head.
     pub(super) async fn next_request(&mut self, drained: &mut Delay<'_, '_>) -> Opening {
         let is_first = self.link.borrow().exchange == 0;
-        self.alarm.set(if is_first {
-            self.limits.head_time
-        } else {
-            self.limits.idle_time
-        });
+        // A next request that is there already is not waited for, so no clock is read for it.
+        self.alarm.clear();
+        if is_first {
+            self.alarm.set(self.limits.head_time);
+        }
         let bounds = Bounds {
             line_bytes: self.limits.target_bytes + 64,
             header_bytes: self.limits.header_bytes,
@@ -118,19 +121,21 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
         };
         let mut scan = Scan::new(Section::Request);
         let mut has_begun = is_first;
+        let shared = self.link.clone();
         poll_fn(|cx| {
-            let mut link = self.link.borrow_mut();
-            let Some(wire) = &mut link.wire else {
-                return Poll::Ready(Opening::End);
-            };
             loop {
+                let mut link = shared.borrow_mut();
+                let Some(wire) = &mut link.wire else {
+                    return Poll::Ready(Opening::End);
+                };
                 if !wire.buf.is_empty() {
-                    if !has_begun {
-                        has_begun = true;
-                        self.alarm.set(self.limits.head_time);
-                    }
                     match scan.advance(&wire.buf, &bounds) {
-                        Ok(None) => {}
+                        Ok(None) => {
+                            if !has_begun {
+                                has_begun = true;
+                                self.alarm.set(self.limits.head_time);
+                            }
+                        }
                         Err(error) => return Poll::Ready(Opening::Refused(malformed(error))),
                         Ok(Some((start, end))) => {
                             let head = wire.buf.split_to(end).freeze().slice(start..);
@@ -141,6 +146,15 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
                                 Err(error) => Opening::Refused(malformed(error)),
                             });
                         }
+                    }
+                }
+                // Answers to pipelined requests are written together, before anything is waited for.
+                if !self.outbox.is_empty() {
+                    drop(link);
+                    match self.poll_flush(cx) {
+                        Poll::Ready(Ok(())) => continue,
+                        Poll::Ready(Err(fault)) => return Poll::Ready(Opening::Broken(fault)),
+                        Poll::Pending => return Poll::Pending,
                     }
                 }
                 match wire.poll_fill(cx, HEAD_READ_BYTES) {
@@ -160,6 +174,7 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
                                 return Poll::Ready(Opening::End);
                             }
                         }
+                        self.alarm.set_once(self.limits.idle_time);
                         if !self.alarm.poll_is_due(cx) {
                             return Poll::Pending;
                         }
@@ -180,11 +195,16 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
         let (keeps_alive, upgrade) = (request.keeps_alive, request.upgrade.clone());
         let exchange = self.open(request, &interim, &meter);
         self.alarm.clear();
-        // Pinned here, since moving it would copy it: the future of a whole site is large.
-        let answering = pin!(service.answer(exchange));
-        let answer = match self.answer(answering, &interim, asked).await {
-            Ok(answer) => answer,
-            Err(fault) => return After::Gone(Some(fault)),
+        let answer = match service.answer_now(&exchange) {
+            Some(answer) => answer,
+            None => {
+                // On the heap, so that a connection that waits for a next request does not hold its size.
+                let mut answering = Box::pin(service.answer(exchange));
+                match self.answer(answering.as_mut(), &interim, asked).await {
+                    Ok(answer) => answer,
+                    Err(fault) => return After::Gone(Some(fault)),
+                }
+            }
         };
         // Held to the end of this function, however it is reached: the record of the exchange lives in it.
         let Answer {
@@ -333,7 +353,8 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
         meter.status.set(head.status.as_u16());
         self.link.borrow_mut().expect = Expect::Nothing;
         let mut sender = Sender::new(body, framing);
-        let sent = poll_fn(|cx| self.poll_send(&mut sender, meter, cx)).await;
+        let may_wait = next == Next::Keep && self.link.borrow().has_next();
+        let sent = poll_fn(|cx| self.poll_send(&mut sender, meter, may_wait, cx)).await;
         if let Err(fault) = sent {
             // Only a broken connection tells the client that this was not the end.
             if fault.kind() != Kind::DownstreamClosed {
@@ -350,8 +371,14 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
         }
     }
 
-    /// Moves a body to the client.
-    fn poll_send(&mut self, sender: &mut Sender, meter: &Meter, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+    /// Moves a body to the client. A small rest of it may wait for what is written next, if it `may_wait`.
+    fn poll_send(
+        &mut self,
+        sender: &mut Sender,
+        meter: &Meter,
+        may_wait: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Fault>> {
         loop {
             let mut is_waiting = false;
             while !sender.is_done() && !is_waiting && self.outbox.waiting() < HIGH_WATER_BYTES {
@@ -364,6 +391,10 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
                     }
                     Poll::Pending => is_waiting = true,
                 }
+            }
+            if may_wait && sender.is_done() && self.broken.is_none() && self.outbox.waiting() < PIPELINED_BYTES {
+                meter.sent_bytes.set(sender.sent());
+                return Poll::Ready(Ok(()));
             }
             let flushed = self.poll_flush(cx);
             meter

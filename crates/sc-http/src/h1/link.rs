@@ -56,6 +56,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Link<IO> {
         }
     }
 
+    /// Whether bytes of a next request are here already.
+    pub(super) fn has_next(&self) -> bool {
+        self.receiver.is_done() && self.wire.as_ref().is_some_and(|wire| !wire.buf.is_empty())
+    }
+
     /// Takes the next piece of the body, reading as needed.
     pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Fault>> {
         let Some(wire) = &mut self.wire else {

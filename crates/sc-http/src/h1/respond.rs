@@ -5,6 +5,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, TRANSFER_ENCODI
 use http::{HeaderMap, Method, StatusCode};
 
 use super::send::{Framing, put_field, put_length};
+use super::wire::COPY_BYTES;
 use crate::{Body, Fault, Head, date};
 
 /// What a response depends on in its request.
@@ -59,6 +60,8 @@ pub(crate) fn frame(head: &Head, body: &Body, asked: Asked, next: Next) -> (Fram
 ///
 /// Shape: connection-specific fields of `head` are left out and made anew; `Date` is added where it is missing.
 pub(crate) fn put_head(out: &mut BytesMut, head: &Head, body: &Body, asked: Asked, framing: Framing, next: Next) {
+    // Room for all of it at once, a small body included: growing would copy.
+    out.reserve(HEAD_BYTES + small_bytes(framing));
     put_status(out, head.status);
     put_end_to_end(out, &head.headers);
     if !head.headers.contains_key(DATE) {
@@ -88,6 +91,18 @@ pub(crate) fn put_head(out: &mut BytesMut, head: &Head, body: &Body, asked: Aske
         Next::Switch => {}
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// Room for the head of a response as it mostly is.
+const HEAD_BYTES: usize = 512;
+
+/// How much of the body is going to be copied behind the head.
+fn small_bytes(framing: Framing) -> usize {
+    match framing {
+        Framing::Length(bytes) => usize::try_from(bytes).ok().filter(|bytes| *bytes <= COPY_BYTES),
+        Framing::Nothing | Framing::Chunked { .. } | Framing::UntilClose => None,
+    }
+    .unwrap_or(0)
 }
 
 /// Writes an interim response.
@@ -181,6 +196,5 @@ fn put_status(out: &mut BytesMut, status: StatusCode) {
             b"\r\n"
         }
     };
-    out.reserve(256);
-    out.put_slice(line);
+    out.extend_from_slice(line);
 }

@@ -16,7 +16,7 @@ pub(crate) const HEAD_READ_BYTES: usize = 4 << 10;
 pub(crate) const BODY_READ_BYTES: usize = 32 << 10;
 
 /// Pieces up to this size are copied behind the head rather than queued beside it.
-const COPY_BYTES: usize = 4 << 10;
+pub(super) const COPY_BYTES: usize = 4 << 10;
 
 /// How many pieces go into one vectored write.
 const SLICES: usize = 16;

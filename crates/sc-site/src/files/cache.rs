@@ -1,24 +1,29 @@
-//! Small files in memory, and their compressed forms: bounded by bytes, and never stale.
+//! Small files in memory, with their heads and their compressed forms: bounded by bytes, and stale for one [`Window`] at most.
 //!
-//! An entry is used only after a `stat` has shown the very same file, size and times (one system call instead of open, read
-//! and close); so an edit is seen by the next request. A file enters only when its last change lies back further than the
-//! clock of file times is coarse, because a second change within one tick would not show.
+//! An entry is used only when a `stat` within the window has shown the very same file, size and times. Without a window
+//! that is one system call for each request instead of open, read and close, and an edit is seen by the next. A file enters
+//! only when its last change lies back further than the clock of file times is coarse, because a second change within one
+//! tick would not show.
+//!
+//! [`Window`]: super::root::Window
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use sc_http::encoding::Coding;
 
-use super::root::Meta;
+use super::kinds::{self, Kind};
+use super::root::{Meta, Window};
 
 /// Largest file that is kept.
 pub(crate) const ENTRY_BYTES: u64 = 64 << 10;
 /// Bytes that all entries of all sites may take.
 const TOTAL_BYTES: usize = 16 << 20;
-/// What an entry takes besides its contents, roughly.
-const OVERHEAD: usize = 256;
+/// What an entry takes besides its contents, roughly: two heads are most of it.
+const OVERHEAD: usize = 2 << 10;
 
 /// The small files of all sites.
 #[derive(Debug, Default)]
@@ -26,9 +31,9 @@ pub(crate) struct Cache(RefCell<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    shelves: Vec<HashMap<Box<[u8]>, Rc<Entry>>>,
+    shelves: Vec<HashMap<Rc<[u8]>, Rc<Entry>>>,
     /// Names, with their shelf, in the order in which they are looked at when room is needed.
-    order: VecDeque<(usize, Box<[u8]>)>,
+    order: VecDeque<(usize, Rc<[u8]>)>,
     bytes: usize,
 }
 
@@ -42,10 +47,17 @@ pub(crate) struct Shelf {
 /// One file.
 #[derive(Debug)]
 pub(crate) struct Entry {
+    pub(crate) relative: Rc<[u8]>,
     pub(crate) meta: Meta,
     pub(crate) content: Bytes,
+    pub(crate) kind: Kind,
     encoded: RefCell<Vec<(Coding, Bytes)>>,
-    was_used: std::cell::Cell<bool>,
+    heads: RefCell<Vec<(Coding, Rc<HeaderMap>)>>,
+    /// When the file was last seen to be this one.
+    pub(crate) seen: Cell<Window>,
+    /// When it was last seen that no precompressed file stands beside it, for each coding.
+    pub(crate) alone: [Cell<Window>; Coding::COUNT],
+    was_used: Cell<bool>,
 }
 
 impl Entry {
@@ -56,6 +68,22 @@ impl Entry {
             .iter()
             .find(|(known, _)| *known == coding)
             .map(|(_, bytes)| bytes.clone())
+    }
+
+    /// The head of the whole file in a coding, when it was made before.
+    pub(crate) fn head(&self, coding: Coding) -> Option<Rc<HeaderMap>> {
+        let heads = self.heads.borrow();
+        heads
+            .iter()
+            .find(|(known, _)| *known == coding)
+            .map(|(_, head)| head.clone())
+    }
+
+    /// Keeps the head of the whole file in a coding.
+    pub(crate) fn put_head(&self, coding: Coding, head: &HeaderMap) {
+        if self.head(coding).is_none() {
+            self.heads.borrow_mut().push((coding, Rc::new(head.clone())));
+        }
     }
 
     fn bytes(&self) -> usize {
@@ -85,31 +113,36 @@ impl Shelf {
         Some(entry)
     }
 
-    /// Keeps a file; gives its entry.
-    pub(crate) fn put(&self, relative: &[u8], meta: Meta, content: Bytes) -> Rc<Entry> {
+    /// Keeps a file that was seen in a window; gives its entry.
+    pub(crate) fn put(&self, relative: &Rc<[u8]>, meta: Meta, content: Bytes, seen: Window) -> Rc<Entry> {
         let entry = Rc::new(Entry {
+            relative: relative.clone(),
             meta,
             content,
+            kind: kinds::of(relative),
             encoded: RefCell::default(),
+            heads: RefCell::default(),
+            seen: seen.into(),
+            alone: Default::default(),
             was_used: false.into(),
         });
         let mut inner = self.cache.0.borrow_mut();
         inner.bytes += entry.bytes();
         match inner
             .shelf(self.number)
-            .and_then(|shelf| shelf.insert(relative.into(), entry.clone()))
+            .and_then(|shelf| shelf.insert(relative.clone(), entry.clone()))
         {
             Some(old) => inner.bytes -= old.bytes(),
-            None => inner.order.push_back((self.number, relative.into())),
+            None => inner.order.push_back((self.number, relative.clone())),
         }
         inner.make_room();
         entry
     }
 
     /// Keeps a compressed form with its file, if that is still kept.
-    pub(crate) fn put_encoded(&self, relative: &[u8], entry: &Rc<Entry>, coding: Coding, bytes: Bytes) {
+    pub(crate) fn put_encoded(&self, entry: &Rc<Entry>, coding: Coding, bytes: Bytes) {
         let mut inner = self.cache.0.borrow_mut();
-        let kept = inner.shelf(self.number).and_then(|shelf| shelf.get(relative));
+        let kept = inner.shelf(self.number).and_then(|shelf| shelf.get(&entry.relative));
         if kept.is_some_and(|kept| Rc::ptr_eq(kept, entry)) && entry.encoded(coding).is_none() {
             inner.bytes += bytes.len();
             entry.encoded.borrow_mut().push((coding, bytes));
@@ -130,7 +163,7 @@ impl Shelf {
 }
 
 impl Inner {
-    fn shelf(&mut self, number: usize) -> Option<&mut HashMap<Box<[u8]>, Rc<Entry>>> {
+    fn shelf(&mut self, number: usize) -> Option<&mut HashMap<Rc<[u8]>, Rc<Entry>>> {
         self.shelves.get_mut(number)
     }
 
@@ -165,12 +198,16 @@ mod tests {
         let (_, meta) = root::open(&fd, b"").unwrap();
         let whole = Rc::new(Cache::default());
         let (cache, other) = (whole.shelf(), whole.shelf());
-        other.put(b"hot", meta, Bytes::from(vec![1; 1000]));
-        cache.put(b"hot", meta, Bytes::from(vec![1; 1000]));
+        let put = |shelf: &Shelf, name: &[u8], bytes: usize| {
+            let content = Bytes::from(vec![1; bytes]);
+            shelf.put(&name.into(), meta, content, Window::default())
+        };
+        put(&other, b"hot", 1000);
+        put(&cache, b"hot", 1000);
         for name in 0..2000u32 {
             cache.get(b"hot").unwrap();
-            let entry = cache.put(&name.to_be_bytes(), meta, Bytes::from(vec![0; 60_000]));
-            cache.put_encoded(&name.to_be_bytes(), &entry, Coding::Gzip, Bytes::from(vec![0; 6_000]));
+            let entry = put(&cache, &name.to_be_bytes(), 60_000);
+            cache.put_encoded(&entry, Coding::Gzip, Bytes::from(vec![0; 6_000]));
         }
         assert!(cache.get(b"hot").is_some() && other.get(b"hot").is_none());
         let inner = whole.0.borrow();

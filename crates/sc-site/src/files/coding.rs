@@ -5,14 +5,18 @@
 
 use http::HeaderMap;
 use sc_http::encoding::{Coding, choose};
+use smallvec::SmallVec;
+
+/// Codings in the order in which a client wants them.
+pub(crate) type Wanted = SmallVec<[Coding; 3]>;
 
 /// The codings that a client prefers to the file as it is, best first; none for clients that name none.
-pub(crate) fn wanted(headers: &HeaderMap) -> Vec<Coding> {
+pub(crate) fn wanted(headers: &HeaderMap) -> Wanted {
     if !headers.contains_key(http::header::ACCEPT_ENCODING) {
-        return Vec::new();
+        return Wanted::new();
     }
-    let mut left = vec![Coding::Brotli, Coding::Zstd, Coding::Gzip];
-    let mut found = Vec::with_capacity(left.len());
+    let mut left: Wanted = SmallVec::from_buf([Coding::Brotli, Coding::Zstd, Coding::Gzip]);
+    let mut found = Wanted::new();
     while let Some(coding) = choose(headers, &left).filter(|coding| *coding != Coding::Identity) {
         left.retain(|other| *other != coding);
         found.push(coding);
@@ -38,7 +42,7 @@ mod tests {
     fn check(field: &str, expected: &[Coding]) {
         let mut headers = HeaderMap::new();
         headers.insert(http::header::ACCEPT_ENCODING, field.parse().unwrap());
-        assert_eq!(wanted(&headers), expected, "{field:?}");
+        assert_eq!(wanted(&headers).as_slice(), expected, "{field:?}");
     }
 
     #[test]

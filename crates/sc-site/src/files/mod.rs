@@ -16,9 +16,11 @@ mod root;
 mod scripts;
 mod send;
 
+use std::borrow::Cow;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ALLOW};
@@ -28,12 +30,15 @@ use sc_http::{Answer, Body, Exchange, Fault, Head};
 pub(crate) use self::cache::Cache;
 use self::cache::{Entry, Shelf};
 pub use self::path::fuzz_path;
-use self::root::{Kind, Meta, OpenError, Root};
+use self::root::{Kind, Meta, OpenError, Root, Window};
 pub(crate) use self::scripts::{Program, Scripts, path_info};
 use crate::pages::Form;
 use crate::pages::faults::{self, Attempted};
 use crate::{Disclosure, FilesSpec, Handler, Notes, redirects};
 
+/// How long the public may get what was there before a change. A browser on the same machine takes longer to ask again, and
+/// a file that is asked for ten thousand times a second is looked at a hundred times.
+const PUBLIC_WINDOW: Duration = Duration::from_millis(10);
 /// Methods that files answer to.
 const ALLOWED: &str = "GET, HEAD, OPTIONS";
 
@@ -61,10 +66,14 @@ pub(crate) enum Found {
 
 /// A file that was found.
 struct Hit {
-    relative: Vec<u8>,
+    relative: Rc<[u8]>,
     meta: Meta,
     source: Source,
+    seen: Window,
 }
+
+/// The root folder, and the window in which it was looked up.
+type Below = (Rc<OwnedFd>, Window);
 
 /// Where its bytes are.
 enum Source {
@@ -95,8 +104,12 @@ impl Files {
     /// The files of a folder.
     pub(crate) fn new(spec: FilesSpec, scripts: Option<Scripts>, cache: &Rc<Cache>, disclosure: Disclosure) -> Self {
         let (index, is_spa) = (spec.index, spec.is_spa);
+        let window = match disclosure {
+            Disclosure::Developer => Duration::ZERO,
+            Disclosure::Public => PUBLIC_WINDOW,
+        };
         Files {
-            root: Root::new(spec.dir),
+            root: Root::new(spec.dir, window),
             index,
             is_spa,
             scripts,
@@ -108,6 +121,25 @@ impl Files {
     /// Whether some of its files are programs, so that requests of every kind lead here first.
     pub(crate) fn has_scripts(&self) -> bool {
         self.scripts.is_some()
+    }
+
+    /// Answers a request for a file that is kept and was seen in this window; anything else is for [`Files::answer`].
+    pub(crate) fn answer_now(&self, exchange: &Exchange) -> Option<Answer> {
+        let path = path::decode(exchange.path()).ok()?;
+        let is_source = |scripts: &Scripts| scripts.is_source(&path.relative);
+        if self.scripts.as_ref().is_some_and(is_source) {
+            return None;
+        }
+        let (_, window) = self.root.descriptor().ok()?;
+        if !path.is_folder {
+            return self.send_now(&path.relative, window, exchange);
+        }
+        let index = self.index.first()?;
+        let relative = match &*path.relative {
+            b"" => Cow::Borrowed(index.as_bytes()),
+            folder => Cow::Owned([folder, b"/", index.as_bytes()].concat()),
+        };
+        self.send_now(&relative, window, exchange)
     }
 
     /// Answers a request with a file, if there is one for it, or finds the program that answers.
@@ -168,14 +200,14 @@ impl Files {
         let Some(scripts) = &self.scripts else {
             return self.find_file(&root, exchange, notes);
         };
-        if let Some(program) = scripts.find(&root, exchange.path())? {
+        if let Some(program) = scripts.find(&root.0, exchange.path())? {
             return Ok(Some(Target::Program(program)));
         }
         if let Some(target) = self.find_file(&root, exchange, notes)? {
             return Ok(Some(target));
         }
         let Some(front) = scripts.front() else { return Ok(None) };
-        let program = scripts.at(&root, front)?;
+        let program = scripts.at(&root.0, front)?;
         if program.is_none() {
             let name = self.root.path().join(String::from_utf8_lossy(front).as_ref());
             notes.add_tried(format!("front controller `{}`: {}", name.display(), OpenError::Missing));
@@ -184,7 +216,7 @@ impl Files {
     }
 
     /// The file that a request leads to, or the program that is the index of a folder.
-    fn find_file(&self, root: &OwnedFd, exchange: &Exchange, notes: &Notes) -> Result<Option<Target>, OpenError> {
+    fn find_file(&self, root: &Below, exchange: &Exchange, notes: &Notes) -> Result<Option<Target>, OpenError> {
         let path = match path::decode(exchange.path()) {
             Ok(path) => path,
             Err(why) => {
@@ -214,7 +246,7 @@ impl Files {
         Ok(None)
     }
 
-    fn find_path(&self, root: &OwnedFd, path: &path::FilePath<'_>, notes: &Notes) -> Result<Option<Target>, OpenError> {
+    fn find_path(&self, root: &Below, path: &path::FilePath<'_>, notes: &Notes) -> Result<Option<Target>, OpenError> {
         if !path.is_folder {
             return match self.try_place(root, &path.relative, notes)? {
                 Some(Place::File(hit)) => Ok(Some(Target::File(hit))),
@@ -226,7 +258,7 @@ impl Files {
         self.find_index(root, &path.relative, notes)
     }
 
-    fn find_index(&self, root: &OwnedFd, folder: &[u8], notes: &Notes) -> Result<Option<Target>, OpenError> {
+    fn find_index(&self, root: &Below, folder: &[u8], notes: &Notes) -> Result<Option<Target>, OpenError> {
         for index in &self.index {
             let mut relative = folder.to_vec();
             if !relative.is_empty() {
@@ -234,7 +266,7 @@ impl Files {
             }
             relative.extend_from_slice(index.as_bytes());
             if let Some(scripts) = self.scripts.as_ref().filter(|scripts| scripts.is_script(&relative)) {
-                if let Some(program) = scripts.at(root, &relative)? {
+                if let Some(program) = scripts.at(&root.0, &relative)? {
                     return Ok(Some(Target::Program(program)));
                 }
             } else if let Some(Place::File(hit)) = self.try_place(root, &relative, notes)? {
@@ -245,7 +277,7 @@ impl Files {
     }
 
     /// What stands at a path; what does not is noted.
-    fn try_place(&self, root: &OwnedFd, relative: &[u8], notes: &Notes) -> Result<Option<Place>, OpenError> {
+    fn try_place(&self, root: &Below, relative: &[u8], notes: &Notes) -> Result<Option<Place>, OpenError> {
         if self.scripts.as_ref().is_some_and(|scripts| scripts.is_source(relative)) {
             let name = String::from_utf8_lossy(relative);
             notes.add_tried(format!(
@@ -266,14 +298,15 @@ impl Files {
     }
 
     /// What stands at a path: from memory when the file is unchanged, opened otherwise.
-    fn look_up(&self, root: &OwnedFd, relative: &[u8]) -> Result<Place, OpenError> {
+    fn look_up(&self, (root, window): &Below, relative: &[u8]) -> Result<Place, OpenError> {
         if let Some(entry) = self.cache.get(relative) {
-            if root::look(root, relative) == Some(entry.meta) {
-                let meta = entry.meta;
+            if entry.seen.get() == *window || root::look(root, relative) == Some(entry.meta) {
+                entry.seen.set(*window);
                 return Ok(Place::File(Hit {
-                    relative: relative.to_vec(),
-                    meta,
+                    relative: entry.relative.clone(),
+                    meta: entry.meta,
                     source: Source::Kept(entry),
+                    seen: *window,
                 }));
             }
             self.cache.forget(relative);
@@ -281,9 +314,10 @@ impl Files {
         let (file, meta) = root::open(root, relative)?;
         match meta.kind {
             Kind::File => Ok(Place::File(Hit {
-                relative: relative.to_vec(),
+                relative: relative.into(),
                 meta,
                 source: Source::Open(file),
+                seen: *window,
             })),
             Kind::Folder => Ok(Place::Folder),
             Kind::Other => Err(OpenError::Missing),
@@ -304,12 +338,7 @@ impl Files {
     fn fault(&self, fault: &Fault, exchange: &Exchange, notes: &Notes) -> Answer {
         notes.set_handler(Handler::Page);
         notes.set_fault(fault.chain());
-        let url = format!(
-            "{}://{}{}",
-            exchange.scheme.as_str(),
-            exchange.authority,
-            exchange.target
-        );
+        let url = exchange.url();
         let attempted = Attempted {
             method: &exchange.method,
             url: &url,
@@ -337,3 +366,6 @@ fn options() -> Answer {
     head.headers.insert(ALLOW, HeaderValue::from_static(ALLOWED));
     Answer::new(head, Body::empty())
 }
+
+#[cfg(test)]
+mod tests;

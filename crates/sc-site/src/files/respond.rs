@@ -76,7 +76,7 @@ impl Representation {
         if self.is_revalidated {
             fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         }
-        let outcome = conditional::evaluate(method, request, &Validators::of(fields));
+        let outcome = conditional::evaluate(method, request, &self.validators(fields));
         match outcome {
             Outcome::NotModified => head.status = StatusCode::NOT_MODIFIED,
             Outcome::Failed => head.status = StatusCode::PRECONDITION_FAILED,
@@ -111,9 +111,16 @@ impl Representation {
         Verdict::Ranges(head, ranges.to_vec())
     }
 
+    fn validators<'h>(&self, fields: &'h HeaderMap) -> Validators<'h> {
+        Validators {
+            etag: fields.get(ETAG),
+            modified: Some(self.meta.modified()),
+        }
+    }
+
     /// Only `GET` has ranges (RFC 9110 §14.2), and only while the client's copy is of this representation.
     fn ranges(&self, head: &Head, method: &Method, request: &HeaderMap, takes_ranges: bool) -> Ranges {
-        let validators = Validators::of(&head.headers);
+        let validators = self.validators(&head.headers);
         match request.get(RANGE) {
             Some(field)
                 if takes_ranges && *method == Method::GET && conditional::range_applies(request, &validators) =>

@@ -1,11 +1,12 @@
 //! The folder that files come from: opened once, noticed when it is replaced, and never left.
 //!
 //! Every file is opened by `openat2` below the folder's descriptor with `RESOLVE_BENEATH`, so the kernel itself refuses
-//! `..` and symlinks that lead out; symlinks that stay inside are followed. Before each use the folder's path is looked up
-//! again (one `stat`), because builds replace whole folders (`rm -rf dist`, a swapped `current` link) and an old
-//! descriptor would go on serving the old tree.
+//! `..` and symlinks that lead out; symlinks that stay inside are followed. The folder's path is looked up again (one
+//! `stat`) when a [`Window`] begins, because builds replace whole folders (`rm -rf dist`, a swapped `current` link) and an
+//! old descriptor would go on serving the old tree. What was seen of a file counts in the same window only; so nothing that
+//! is served is older than one window. A developer's windows last for one request.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -20,7 +21,15 @@ use rustix::io::Errno;
 pub(crate) struct Root {
     path: PathBuf,
     open: RefCell<Option<(Identity, Rc<OwnedFd>)>>,
+    /// How long a window lasts.
+    lasts: Duration,
+    window: Cell<Window>,
+    began: Cell<Duration>,
 }
+
+/// A short time in which what was seen of the files below a root is taken for true; the default is before all others.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Window(u64);
 
 /// Why a file cannot be had.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -144,11 +153,14 @@ fn at(seconds: i64, nanos: u32) -> SystemTime {
 }
 
 impl Root {
-    /// A folder that need not be there yet.
-    pub(crate) fn new(path: PathBuf) -> Self {
+    /// A folder that need not be there yet, and how long what was seen of it is taken for true.
+    pub(crate) fn new(path: PathBuf, lasts: Duration) -> Self {
         Root {
             path,
             open: RefCell::new(None),
+            lasts,
+            window: Cell::default(),
+            began: Cell::default(),
         }
     }
 
@@ -157,10 +169,23 @@ impl Root {
         &self.path
     }
 
-    /// The folder that stands at the path now.
+    /// The folder that stands at the path now, or stood there when the window began that is given with it.
     ///
     /// Errors: [`OpenError::NoRoot`] when none does.
-    pub(crate) fn descriptor(&self) -> Result<Rc<OwnedFd>, OpenError> {
+    pub(crate) fn descriptor(&self) -> Result<(Rc<OwnedFd>, Window), OpenError> {
+        let now = if self.lasts.is_zero() { Duration::ZERO } else { coarse() };
+        if now < self.began.get() + self.lasts
+            && let Some((_, fd)) = &*self.open.borrow()
+        {
+            return Ok((fd.clone(), self.window.get()));
+        }
+        let fd = self.look()?;
+        self.window.set(Window(self.window.get().0 + 1));
+        self.began.set(now);
+        Ok((fd, self.window.get()))
+    }
+
+    fn look(&self) -> Result<Rc<OwnedFd>, OpenError> {
         let no_root = |errno| match OpenError::from_errno(errno) {
             OpenError::Missing => OpenError::NoRoot,
             other => other,
@@ -178,6 +203,13 @@ impl Root {
         *self.open.borrow_mut() = Some((identity, fd.clone()));
         Ok(fd)
     }
+}
+
+/// A clock that costs next to nothing and is some milliseconds behind at most.
+fn coarse() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    let (seconds, nanos) = (u64::try_from(now.tv_sec), u32::try_from(now.tv_nsec));
+    Duration::new(seconds.unwrap_or(0), nanos.unwrap_or(0))
 }
 
 /// Opens what stands at a path below a root; the empty path is the root itself.

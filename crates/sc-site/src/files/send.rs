@@ -2,13 +2,17 @@
 //!
 //! A small file is brought into memory first; one that shrinks in that moment (an editor empties it before it writes) is
 //! looked up again, so that a developer does not see a fault for it. Large files stay where they are until the body is
-//! asked for.
+//! asked for. What most requests want, the whole of a file that is kept, goes out with a head that was made before.
 
-use http::header::RANGE;
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE};
+use http::{HeaderMap, HeaderName, StatusCode};
 use sc_http::encoding::Coding;
-use sc_http::{Answer, Body, Exchange, Fault};
+use sc_http::{Answer, Body, Exchange, Fault, Head};
 
+use super::cache::Entry;
 use super::respond::{Bits, Representation, Verdict};
+use super::root::Window;
 use super::{Files, Hit, Place, Source, cache, coding, compress, kinds, read};
 use crate::Disclosure;
 
@@ -18,13 +22,40 @@ const COMPRESSED_BYTES: u64 = 1 << 10;
 const LOOKS: usize = 3;
 
 impl Files {
+    /// Sends a file whose form for the request, and all that decides about that form, is kept and was seen in this window.
+    pub(super) fn send_now(&self, relative: &[u8], window: Window, exchange: &Exchange) -> Option<Answer> {
+        let seen = |relative: &[u8]| self.cache.get(relative).filter(|entry| entry.seen.get() == window);
+        let (entry, headers) = (seen(relative)?, &exchange.headers);
+        if !entry.kind.is_compressible || !headers.contains_key(ACCEPT_ENCODING) {
+            return known(Coding::Identity, &entry, &entry.content, headers);
+        }
+        let wanted = coding::wanted(headers);
+        for coding in &wanted {
+            if entry.alone.get(*coding as usize)?.get() != window {
+                let sibling = seen(&[relative, coding::suffix(*coding)].concat())?;
+                return if sibling.meta.is_as_new_as(&entry.meta) {
+                    known(*coding, &sibling, &sibling.content, headers)
+                } else {
+                    None
+                };
+            }
+        }
+        match wanted.first().filter(|_| entry.meta.size >= COMPRESSED_BYTES) {
+            Some(coding) => known(*coding, &entry, &entry.encoded(*coding)?, headers),
+            None => known(Coding::Identity, &entry, &entry.content, headers),
+        }
+    }
+
     /// Sends a file in the form that suits the request.
     pub(super) async fn send(&self, hit: Hit, exchange: &Exchange) -> Result<Answer, Fault> {
-        let kind = kinds::of(&hit.relative);
+        let kind = match &hit.source {
+            Source::Kept(entry) => entry.kind.clone(),
+            Source::Read(_) | Source::Open(_) => kinds::of(&hit.relative),
+        };
         let wanted = if kind.is_compressible {
             coding::wanted(&exchange.headers)
         } else {
-            Vec::new()
+            coding::Wanted::default()
         };
         let mut form = Representation {
             meta: hit.meta,
@@ -55,11 +86,22 @@ impl Files {
             self.root.descriptor().ok()?
         };
         wanted.iter().find_map(|coding| {
-            let mut relative = hit.relative.clone();
-            relative.extend_from_slice(coding::suffix(*coding));
+            let alone = match &hit.source {
+                Source::Kept(entry) => entry.alone.get(*coding as usize),
+                Source::Read(_) | Source::Open(_) => None,
+            };
+            if alone.is_some_and(|alone| alone.get() == root.1) {
+                return None;
+            }
+            let relative = [&hit.relative, coding::suffix(*coding)].concat();
             match self.look_up(&root, &relative) {
                 Ok(Place::File(sibling)) if sibling.meta.is_as_new_as(&hit.meta) => Some((*coding, sibling)),
-                _ => None,
+                _ => {
+                    if let Some(alone) = alone {
+                        alone.set(root.1);
+                    }
+                    None
+                }
             }
         })
     }
@@ -67,9 +109,14 @@ impl Files {
     async fn send_plain(&self, mut form: Representation, hit: Hit, exchange: &Exchange) -> Result<Answer, Fault> {
         let hit = self.bring(hit).await?;
         form.meta = hit.meta;
+        if let Source::Kept(entry) = &hit.source
+            && let Some(answer) = known(form.coding, entry, &entry.content, &exchange.headers)
+        {
+            return Ok(answer);
+        }
         Ok(match form.judge(&exchange.method, &exchange.headers, true) {
             Verdict::Short(answer) => answer,
-            Verdict::Whole(head) => form.whole(head, hit.source.bits()),
+            Verdict::Whole(head) => remembered(form.coding, &hit.source, form.whole(head, hit.source.bits())),
             Verdict::Ranges(head, ranges) => form.partial(head, &ranges, hit.source.bits()),
         })
     }
@@ -77,24 +124,33 @@ impl Files {
     async fn send_encoded(&self, mut form: Representation, hit: Hit, exchange: &Exchange) -> Result<Answer, Fault> {
         let hit = self.bring(hit).await?;
         form.meta = hit.meta;
+        let kept = match &hit.source {
+            Source::Kept(entry) => Some(entry),
+            Source::Read(_) | Source::Open(_) => None,
+        };
+        let encoded = kept.and_then(|entry| entry.encoded(form.coding));
+        if let (Some(entry), Some(encoded)) = (kept, &encoded)
+            && let Some(answer) = known(form.coding, entry, encoded, &exchange.headers)
+        {
+            return Ok(answer);
+        }
         let head = match form.judge(&exchange.method, &exchange.headers, false) {
             Verdict::Short(answer) => return Ok(answer),
             Verdict::Whole(head) | Verdict::Ranges(head, _) => head,
         };
         let failed = |error| read::fault("it could not be compressed").caused_by(error);
-        let kept = match &hit.source {
-            Source::Kept(entry) => Some(entry),
-            Source::Read(_) | Source::Open(_) => None,
-        };
-        if let Some(encoded) = kept.and_then(|entry| entry.encoded(form.coding)) {
-            return Ok(form.whole(head, Bits::Memory(encoded)));
+        if let Some(encoded) = encoded {
+            return Ok(remembered(
+                form.coding,
+                &hit.source,
+                form.whole(head, Bits::Memory(encoded)),
+            ));
         }
         match hit.source.bits() {
             Bits::Memory(content) => {
                 let encoded = compress::whole(content, form.coding).await.map_err(failed)?;
                 if let Some(entry) = kept {
-                    self.cache
-                        .put_encoded(&hit.relative, entry, form.coding, encoded.clone());
+                    self.cache.put_encoded(entry, form.coding, encoded.clone());
                 }
                 Ok(form.whole(head, Bits::Memory(encoded)))
             }
@@ -116,7 +172,7 @@ impl Files {
             };
             if let Some(content) = read::small(&file, hit.meta.size).await? {
                 hit.source = if hit.meta.is_settled() {
-                    Source::Kept(self.cache.put(&hit.relative, hit.meta, content))
+                    Source::Kept(self.cache.put(&hit.relative, hit.meta, content, hit.seen))
                 } else {
                     Source::Read(content)
                 };
@@ -131,6 +187,25 @@ impl Files {
         }
         Err(read::fault("it does not stop changing"))
     }
+}
+
+/// The whole of a kept file, when its head was made before and nothing in the request could want less than that.
+fn known(coding: Coding, entry: &Entry, content: &Bytes, request: &HeaderMap) -> Option<Answer> {
+    const LESS: [HeaderName; 5] = [IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE];
+    if request.keys().any(|name| LESS.contains(name)) {
+        return None;
+    }
+    let headers = (*entry.head(coding)?).clone();
+    let status = StatusCode::OK;
+    Some(Answer::new(Head { status, headers }, Body::full(content.clone())))
+}
+
+/// Keeps the head of an answer that is the whole of a kept file.
+fn remembered(coding: Coding, source: &Source, answer: Answer) -> Answer {
+    if let Source::Kept(entry) = source {
+        entry.put_head(coding, &answer.head.headers);
+    }
+    answer
 }
 
 impl Source {

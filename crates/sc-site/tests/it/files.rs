@@ -344,6 +344,40 @@ fn an_edit_is_seen_by_the_next_request() {
 }
 
 #[test]
+fn the_public_gets_an_edit_a_replaced_folder_and_a_compressed_sibling_after_a_moment() {
+    run(async {
+        let above = folder(&[("one/a.txt", b"one"), ("two/a.txt", b"two, longer")]);
+        let current = above.path().join("current");
+        symlink("one", &current).unwrap();
+        let site = serve(vec![spec(Some(&current), None)], Disclosure::Public);
+        let until = async |expected: &str, coding: &str| {
+            // Ends with the patience of the test.
+            loop {
+                let told = Ask::get("/a.txt").field("accept-encoding", "gzip").of(&site).await;
+                let found = (
+                    String::from_utf8_lossy(&told.body).into_owned(),
+                    told.field("content-encoding"),
+                );
+                if found == (expected.to_owned(), coding) {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        until("one", "").await;
+        write(&current, "a.txt", b"edited");
+        until("edited", "").await;
+        std::fs::remove_file(&current).unwrap();
+        symlink("two", &current).unwrap();
+        until("two, longer", "").await;
+        write(&current, "a.txt.gz", b"not really");
+        until("not really", "gzip").await;
+        std::fs::remove_file(current.join("a.txt.gz")).unwrap();
+        until("two, longer", "").await;
+    });
+}
+
+#[test]
 fn a_replaced_root_folder_is_noticed() {
     run(async {
         let base = folder(&[("dist/index.html", b"old")]);
