@@ -1,6 +1,6 @@
 //! What the master and its workers say to each other over their channel.
 //!
-//! Every message is one JSON object; descriptors travel beside it, in the order that the variant's documentation gives.
+//! Every message is one JSON object, save for log lines, of which there are many ([`crate::bus::Line`]); descriptors travel beside it, in the order that the variant's documentation gives.
 //! What may be large is a sealed memfd instead: settings ([`Document`]), certificates, the root of the ticket keys. The
 //! counters of a worker need no message: both sides map the same memory ([`sc_net::counters`]).
 
@@ -9,7 +9,7 @@ use std::time::Duration;
 use sc_config::Settings;
 use serde::{Deserialize, Serialize};
 
-use crate::bus::{Instance, Line, Place};
+use crate::bus::{Instance, Place};
 use crate::sockets::Role;
 
 /// Bytes that a document may have: a file of the largest size that is read, several times over.
@@ -86,8 +86,6 @@ pub(crate) enum ToMaster {
         /// Why the settings cannot be served; the former ones stay.
         refused: Option<String>,
     },
-    /// Log lines that the bus could not take.
-    Log(Vec<Line>),
     /// Everything that was begun has ended.
     Drained {
         /// Exchanges and tunnels that had to be cut.

@@ -5,12 +5,12 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::FileType;
 use sc_config::LogFormat;
 use sc_internet::Voice;
 use serde_json::{Map, Value};
@@ -22,16 +22,49 @@ use crate::report::is_coloured;
 const WAITING_BYTES: usize = 8 << 20;
 
 /// What a pipe that has room takes without waiting. Source: pipe(7), `PIPE_BUF`.
-const PIECE_BYTES: usize = 4096;
+const PIPE_BYTES: usize = 4096;
+
+/// What is written to a file at once, which never waits for a reader; and how much may wait before it is written in the
+/// middle of many lines.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// How long the end waits for what is still to be written.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Bytes that are to be written.
+#[derive(Default)]
+struct Waiting {
+    bytes: Vec<u8>,
+    /// How many of them were written already.
+    written: usize,
+}
+
+impl Waiting {
+    fn left(&self) -> &[u8] {
+        self.bytes.get(self.written..).unwrap_or_default()
+    }
+
+    fn advance(&mut self, written: usize) {
+        self.written += written;
+        // What was written is moved out of the way when that is at least half, so each byte is moved once at most.
+        if self.written * 2 >= self.bytes.len() {
+            self.bytes.drain(..self.written.min(self.bytes.len()));
+            self.written = 0;
+            self.bytes.shrink_to(KEPT_BYTES);
+        }
+    }
+}
+
+/// Room that is kept for what comes next.
+const KEPT_BYTES: usize = 2 * PIECE_BYTES;
 
 /// Speaks for the master.
 pub(crate) struct Teller {
     is_json: bool,
     is_coloured: bool,
-    waiting: RefCell<VecDeque<u8>>,
+    /// Whether stdout is an ordinary file.
+    is_file: bool,
+    waiting: RefCell<Waiting>,
     dropped: Cell<u64>,
 }
 
@@ -46,6 +79,8 @@ impl Teller {
                 LogFormat::Json => true,
             },
             is_coloured: is_coloured(&stdout),
+            is_file: rustix::fs::fstat(&stdout)
+                .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile),
             waiting: RefCell::default(),
             dropped: Cell::new(0),
         }
@@ -62,18 +97,20 @@ impl Teller {
     /// Writes what waits, within reason: the last thing that a run does.
     pub(crate) fn finish(&self) {
         let deadline = Instant::now() + LAST_WORDS;
-        while !self.waiting.borrow().is_empty() && Instant::now() < deadline && self.write(Duration::from_millis(100)) {
-        }
+        while !self.waiting.borrow().left().is_empty()
+            && Instant::now() < deadline
+            && self.write(Duration::from_millis(100))
+        {}
     }
 
     fn put(&self, text: &str) {
         let mut waiting = self.waiting.borrow_mut();
-        if waiting.len() + text.len() >= WAITING_BYTES {
+        if waiting.left().len() + text.len() >= WAITING_BYTES {
             self.dropped.set(self.dropped.get() + 1);
             return;
         }
-        waiting.extend(text.as_bytes());
-        waiting.push_back(b'\n');
+        waiting.bytes.extend_from_slice(text.as_bytes());
+        waiting.bytes.push(b'\n');
     }
 
     /// Writes as much as goes at once; whether the stream still takes anything.
@@ -85,21 +122,23 @@ impl Teller {
         };
         loop {
             let mut waiting = self.waiting.borrow_mut();
-            if waiting.is_empty() {
+            if waiting.left().is_empty() {
                 return true;
             }
-            let mut ready = [PollFd::new(&stdout, PollFlags::OUT)];
-            let has_room = poll(&mut ready, Some(&wait)).is_ok_and(|ready| ready > 0);
-            if !has_room {
-                return true;
+            let most = if self.is_file { PIECE_BYTES } else { PIPE_BYTES };
+            if !self.is_file {
+                let mut ready = [PollFd::new(&stdout, PollFlags::OUT)];
+                if !poll(&mut ready, Some(&wait)).is_ok_and(|ready| ready > 0) {
+                    return true;
+                }
             }
-            let piece: Vec<u8> = waiting.iter().take(PIECE_BYTES).copied().collect();
-            match rustix::io::write(&stdout, &piece) {
-                Ok(written) => drop(waiting.drain(..written)),
+            let piece = waiting.left();
+            match rustix::io::write(&stdout, piece.get(..most).unwrap_or(piece)) {
+                Ok(written) => waiting.advance(written),
                 Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return true,
                 // A stream whose reader went away takes nothing more; the server goes on without it.
                 Err(_) => {
-                    waiting.clear();
+                    *waiting = Waiting::default();
                     return false;
                 }
             }
@@ -108,7 +147,7 @@ impl Teller {
 
     fn tell_dropped(&self) {
         let lost = self.dropped.get();
-        if lost > 0 && self.waiting.borrow().len() < WAITING_BYTES / 2 {
+        if lost > 0 && self.waiting.borrow().left().len() < WAITING_BYTES / 2 {
             self.dropped.set(0);
             self.put(&if self.is_json {
                 format!("{{\"event\":\"log_lines_dropped\",\"severity\":\"attention\",\"count\":{lost}}}")
@@ -126,7 +165,9 @@ impl Voice for Teller {
 
     fn line(&self, json: &str) {
         self.put(&self.told(json));
-        self.write(Duration::ZERO);
+        if self.waiting.borrow().left().len() >= PIECE_BYTES {
+            self.write(Duration::ZERO);
+        }
     }
 
     fn go_on(&self) {

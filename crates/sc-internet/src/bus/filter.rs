@@ -61,32 +61,27 @@ impl Filter {
 
     /// Takes a line in. One of a worker that was not announced is taken as that worker's first when `may_be_new`, and
     /// dropped otherwise.
-    pub(crate) fn take(&mut self, line: Line, may_be_new: bool, now: Instant) -> Vec<Sorted> {
-        let mut out = Vec::new();
-        if !self.workers.contains_key(&line.worker) {
-            if !may_be_new {
-                return out;
-            }
-            self.meet(&line, &mut out);
+    pub(crate) fn take(&mut self, line: Line, may_be_new: bool, now: Instant, out: &mut Vec<Sorted>) {
+        if may_be_new && !self.workers.contains_key(&*line.worker) {
+            self.meet(&line, out);
         }
-        let Some(read) = self.workers.get_mut(&line.worker) else {
-            return out;
+        let Some(read) = self.workers.get_mut(&*line.worker) else {
+            return;
         };
         if line.sequence >= read.next {
             read.miss(line.sequence, now);
             read.next = line.sequence.saturating_add(1);
         } else if !read.fill(line.sequence) {
-            return out;
+            return;
         }
         let lost = read.too_many();
         if lost > 0 {
             out.push(Sorted::Lost {
-                worker: line.worker.clone(),
+                worker: line.worker.to_string(),
                 lines: lost,
             });
         }
         out.push(Sorted::Line(line));
-        out
     }
 
     /// A worker has ended, and its last line had that number if anybody knows.
@@ -138,8 +133,8 @@ impl Filter {
     }
 
     fn meet(&mut self, line: &Line, out: &mut Vec<Sorted>) {
-        self.workers.insert(line.worker.clone(), Read::from(line.sequence));
-        self.strangers.push_back(line.worker.clone());
+        self.workers.insert(line.worker.to_string(), Read::from(line.sequence));
+        self.strangers.push_back(line.worker.to_string());
         while self.strangers.len() > STRANGERS {
             let forgotten = self.strangers.pop_front();
             self.forget(forgotten, out);

@@ -9,7 +9,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use redis::streams::{StreamId, StreamReadReply};
+use redis::Value;
 use sc_net::tasks::Spawner;
 use sc_server::chain;
 use tokio::time::{Instant, sleep};
@@ -125,9 +125,7 @@ impl Reader {
 
     /// Lines that a worker sent by its channel.
     pub fn fallback(&self, lines: Vec<Line>) {
-        for line in lines {
-            self.shared.hear(line);
-        }
+        self.shared.hear(lines);
     }
 
     /// A worker has ended; `last` is the number of the last line that it made, if anybody knows.
@@ -153,10 +151,15 @@ impl Reader {
 }
 
 impl Shared {
-    fn hear(&self, line: Line) {
-        // A worker of ours that was not announced has been forgotten: what comes now is late.
-        let may_be_new = self.is_own && !self.instance.is_ours(&line.worker);
-        let sorted = self.filter.borrow_mut().take(line, may_be_new, Instant::now());
+    fn hear(&self, lines: impl IntoIterator<Item = Line>) {
+        let (mut sorted, now) = (Vec::new(), Instant::now());
+        let mut filter = self.filter.borrow_mut();
+        for line in lines {
+            // A worker of ours that was not announced has been forgotten: what comes now is late.
+            let may_be_new = self.is_own && !self.instance.is_ours(&line.worker);
+            filter.take(line, may_be_new, now, &mut sorted);
+        }
+        drop(filter);
         self.tell(sorted);
     }
 
@@ -281,21 +284,19 @@ impl Task {
             .arg("STREAMS")
             .arg(self.shared.instance.log_key())
             .arg(position.to_string());
-        let reply: Option<StreamReadReply> = link.ask(&command, BLOCK_TIME + ANSWER_TIME).await?;
-        let entries = reply.map(|reply| reply.keys).unwrap_or_default();
-        let entries: Vec<StreamId> = entries.into_iter().flat_map(|key| key.ids).collect();
+        let reply: Option<Vec<(Value, Vec<Entry>)>> = link.ask(&command, BLOCK_TIME + ANSWER_TIME).await?;
+        let entries: Vec<Entry> = reply.into_iter().flatten().flat_map(|(_, entries)| entries).collect();
         let is_read_up = entries.len() < READ_ENTRIES;
-        for entry in entries {
-            if let Some(id) = Id::read(&entry.id) {
-                self.position = Some(id);
-            }
-            if let Some(line) = line_of(&entry) {
-                self.unwatched += line.cost();
-                if self.shared.is_own || self.shared.instance.is_ours(&line.worker) {
-                    self.shared.hear(line);
-                }
-            }
+        if let Some(last) = entries.last().and_then(|(id, _)| Id::read(id)) {
+            self.position = Some(last);
         }
+        let mut lines: Vec<Line> = Vec::with_capacity(entries.len());
+        for (_, fields) in &entries {
+            lines.extend(line_of(fields, lines.last()));
+        }
+        self.unwatched += lines.iter().map(Line::cost).sum::<usize>();
+        lines.retain(|line| self.shared.is_own || self.shared.instance.is_ours(&line.worker));
+        self.shared.hear(lines);
         if is_read_up {
             self.shared.read_up.set(Some(Instant::now()));
         }
@@ -332,14 +333,40 @@ async fn settling(shared: &Shared) {
     }
 }
 
-/// The line in an entry; `None` when somebody else put something else there.
-fn line_of(entry: &StreamId) -> Option<Line> {
+/// An entry of the stream: its name, then names and values of its fields in turn.
+type Entry = (String, Vec<Value>);
+
+/// The line in an entry, which shares with the line `before` what is the same; `None` when somebody else put something else
+/// there.
+fn line_of(fields: &[Value], before: Option<&Line>) -> Option<Line> {
+    let (mut sequence, mut worker, mut code, mut json) = (None, None, None, None);
+    for field in fields.chunks_exact(2) {
+        let [Value::BulkString(name), Value::BulkString(value)] = field else {
+            return None;
+        };
+        let value = std::str::from_utf8(value).ok()?;
+        match name.as_slice() {
+            b"sequence" => sequence = Some(value.parse().ok()?),
+            b"worker" => worker = Some(shared(value, before.map(|line| &line.worker))),
+            b"code" => code = Some(shared(value, before.map(|line| &line.code))),
+            b"line" => json = Some(value.into()),
+            _ => {}
+        }
+    }
     Some(Line {
-        sequence: entry.get("sequence")?,
-        worker: entry.get("worker")?,
-        code: entry.get("code")?,
-        json: entry.get("line")?,
+        sequence: sequence?,
+        worker: worker?,
+        code: code?,
+        json: json?,
     })
+}
+
+/// A text, which is mostly the one that came before.
+fn shared(text: &str, before: Option<&Rc<str>>) -> Rc<str> {
+    match before {
+        Some(before) if **before == *text => before.clone(),
+        _ => text.into(),
+    }
 }
 
 /// A number of `INFO`.

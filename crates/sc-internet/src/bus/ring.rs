@@ -3,7 +3,7 @@
 //! When it is full the oldest line goes and is counted. Lines are numbered as they are made, so that whoever reads them
 //! knows what is missing, whichever way it went.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -45,10 +45,12 @@ pub struct Ring {
 }
 
 struct Inner {
-    worker: String,
+    worker: Rc<str>,
     tally: Rc<dyn Tally>,
     held: RefCell<Held>,
     filled: Notify,
+    /// How many lines are waited for; whoever waits is not woken before they are there.
+    wanted: Cell<usize>,
 }
 
 struct Held {
@@ -60,7 +62,7 @@ struct Held {
 
 impl Ring {
     /// An empty store for the lines of `worker`, whose name nobody else ever had.
-    pub fn new(worker: impl Into<String>, tally: Rc<dyn Tally>) -> Self {
+    pub fn new(worker: impl Into<Rc<str>>, tally: Rc<dyn Tally>) -> Self {
         Ring {
             inner: Rc::new(Inner {
                 worker: worker.into(),
@@ -72,13 +74,14 @@ impl Ring {
                     dropped: 0,
                 }),
                 filled: Notify::new(),
+                wanted: Cell::new(1),
             }),
         }
     }
 
     /// Puts a line in; never waits, and makes room by dropping the oldest.
-    pub fn push(&self, code: impl Into<String>, json: impl Into<String>) {
-        let (sequence, dropped) = {
+    pub fn push(&self, code: impl Into<Rc<str>>, json: impl Into<Rc<str>>) {
+        let (sequence, dropped, waiting) = {
             let mut held = self.inner.held.borrow_mut();
             held.last += 1;
             let line = Line {
@@ -95,13 +98,20 @@ impl Ring {
                 held.lines.push_back(line);
                 held.shrink();
             }
-            (held.last, held.dropped - before)
+            (held.last, held.dropped - before, held.lines.len())
         };
         self.inner.tally.made(sequence);
         if dropped > 0 {
             self.inner.tally.dropped(dropped);
         }
-        self.inner.filled.notify_one();
+        self.tell(waiting);
+    }
+
+    /// Wakes whoever waits for lines, when there are enough.
+    fn tell(&self, waiting: usize) {
+        if waiting >= self.inner.wanted.get() {
+            self.inner.filled.notify_one();
+        }
     }
 
     /// Name of the worker.
@@ -162,7 +172,7 @@ impl Ring {
 
     /// Puts lines that nobody took back where they were. What finds no room is dropped, the oldest first.
     pub(crate) fn put_back(&self, lines: Vec<Line>) {
-        let dropped = {
+        let (dropped, waiting) = {
             let mut held = self.inner.held.borrow_mut();
             for line in lines.into_iter().rev() {
                 held.bytes += line.cost();
@@ -170,12 +180,12 @@ impl Ring {
             }
             let before = held.dropped;
             held.shrink();
-            held.dropped - before
+            (held.dropped - before, held.lines.len())
         };
         if dropped > 0 {
             self.inner.tally.dropped(dropped);
         }
-        self.inner.filled.notify_one();
+        self.tell(waiting);
     }
 
     /// Gives up what still waits, and says how much that was.
@@ -196,14 +206,13 @@ impl Ring {
 
     /// Returns when a line waits.
     pub(crate) async fn filled(&self) {
-        while self.is_empty() {
-            self.inner.filled.notified().await;
-        }
+        self.filled_to(1).await;
     }
 
-    /// Returns when `lines` wait.
+    /// Returns when `lines` wait. One waits at a time.
     pub(crate) async fn filled_to(&self, lines: usize) {
         while self.len() < lines {
+            self.inner.wanted.set(lines);
             self.inner.filled.notified().await;
         }
     }

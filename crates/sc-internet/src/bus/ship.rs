@@ -23,7 +23,7 @@ use super::{Instance, Line, Ring, Target};
 const BATCH_LINES: usize = 256;
 /// Bytes of one batch at most.
 const BATCH_BYTES: usize = 256 << 10;
-/// Bytes of what the fallback is given at once: with 64 for what is around them, the lines are a message of the channel.
+/// Bytes of what the fallback is given at once: with 64 for what is around them, the lines are one message of the channel.
 const FALLBACK_BYTES: usize = sc_net::channel::MESSAGE_BYTES - 64;
 /// How long a batch waits for more lines.
 const LINGER_TIME: Duration = Duration::from_millis(5);
@@ -50,7 +50,7 @@ pub(crate) const BEAT_LIFE: Duration = Duration::from_secs(15);
 
 /// Where lines go while Redis cannot have them: to the master by the channel. What it could not take it gives back.
 ///
-/// Shape: as JSON in an array the lines are at most 64 bytes shorter than [`sc_net::channel::MESSAGE_BYTES`].
+/// Shape: as a message the lines are shorter than [`sc_net::channel::MESSAGE_BYTES`].
 /// Cancel: may happen when Redis is back; the lines go there then, and the reader drops what it has already.
 pub type Fallback = Rc<dyn Fn(Vec<Line>) -> LocalBoxFuture<'static, Result<(), Vec<Line>>>>;
 
@@ -255,8 +255,8 @@ impl Task {
         for line in &lines {
             let trim = ("MAXLEN", "~", STREAM_LINES, "*");
             commands.cmd("XADD").arg(&self.log_key).arg(trim);
-            commands.arg("code").arg(&line.code).arg("worker").arg(&line.worker);
-            commands.arg("sequence").arg(line.sequence).arg("line").arg(&line.json);
+            commands.arg("code").arg(&*line.code).arg("worker").arg(&*line.worker);
+            commands.arg("sequence").arg(line.sequence).arg("line").arg(&*line.json);
         }
         let done = link.do_all(&commands, BATCH_TIME).await;
         match &done {

@@ -29,6 +29,7 @@ use super::reload::{Reloads, Wish};
 use super::run::{Signal, Start, system};
 use super::tickets::SharedTickets;
 use super::{notes, words};
+use crate::bus::Line;
 use crate::messages::{Document, ToMaster, ToWorker};
 use crate::metrics::Totals;
 use crate::sockets::Sockets;
@@ -139,7 +140,7 @@ impl Master {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut watch = self.watch.take();
-        let tickets = self.tickets.clone();
+        let (tickets, log) = (self.tickets.clone(), self.log.clone());
         self.manager(|service| service.forget(self.sockets.forgotten()));
         self.manager(|service| service.store(&self.sockets.stored()));
         self.happened(supervisor::Event::Tick);
@@ -155,6 +156,7 @@ impl Master {
                 () = folder_watch::changed(&mut watch) => self.reload(Wish::seen()),
                 () = sleep_until(wake) => self.time_passed(),
                 () = tickets.adopted() => self.share_tickets(),
+                () = log.told() => self.start.voice.go_on(),
                 _ = look.tick() => self.look(),
             }
             if self.watch.is_some() {
@@ -171,8 +173,10 @@ impl Master {
                 Some(news) => self.heard(news),
                 None => break,
             }
+            self.start.voice.go_on();
         }
         self.bus.close().await;
+        self.start.voice.go_on();
         if self.service.is_told() {
             self.sockets.stay();
         }
@@ -307,6 +311,14 @@ impl Master {
     fn heard(&mut self, news: News) {
         match news {
             News::Said(worker, said) => self.said(worker, said),
+            News::Wrote(worker, message) => {
+                // A worker speaks for itself only.
+                let name = self.document.instance.worker(worker.0).into();
+                match Line::read(&message, &name) {
+                    Some(lines) => self.bus.reader.fallback(lines),
+                    None => self.lives.processes.get(&worker).into_iter().for_each(Process::kill),
+                }
+            }
             News::Ended(worker, status) => {
                 let Some(process) = self.lives.processes.remove(&worker) else {
                     return;
@@ -349,12 +361,6 @@ impl Master {
                 self.happened(supervisor::Event::Failed(worker));
             }
             ToMaster::Configured { attempt, refused } => self.configured(worker, Some((attempt, refused))),
-            ToMaster::Log(mut lines) => {
-                // A worker speaks for itself only.
-                let name = self.document.instance.worker(worker.0);
-                lines.retain(|line| line.worker == name);
-                self.bus.reader.fallback(lines);
-            }
             ToMaster::Drained { forced } => {
                 if forced > 0 {
                     let lane = self.lives.processes.get(&worker).map_or(0, |process| process.lane);

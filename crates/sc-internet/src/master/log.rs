@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use sc_server::log_codes::LogCodes;
 use sc_server::{Event, journal};
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 use crate::bus::{Line, Ring};
 use crate::voice::Voice;
@@ -30,6 +30,7 @@ pub(super) struct Log {
     kept: RefCell<Kept>,
     followers: broadcast::Sender<Rc<str>>,
     lost: Cell<u64>,
+    has_told: Notify,
 }
 
 #[derive(Default)]
@@ -49,6 +50,7 @@ impl Log {
             kept: RefCell::default(),
             followers: broadcast::Sender::new(FOLLOWED_LINES),
             lost: Cell::new(0),
+            has_told: Notify::new(),
         }
     }
 
@@ -61,7 +63,7 @@ impl Log {
     pub(super) fn event(&self, event: &Event) {
         let code = event.code();
         if self.codes.borrow().contains(code) {
-            let json = journal::event_line(event, (self.clock)());
+            let json: Rc<str> = journal::event_line(event, (self.clock)()).into();
             self.ring.push(code.label(), json.clone());
             self.put(json);
         }
@@ -69,9 +71,14 @@ impl Log {
 
     /// A line that came by the bus or by a channel. The master's own have been told already.
     pub(super) fn line(&self, line: Line) {
-        if line.worker != self.ring.worker() {
+        if *line.worker != *self.ring.worker() {
             self.put(line.json);
         }
+    }
+
+    /// Returns when lines were told that the voice may have kept.
+    pub(super) async fn told(&self) {
+        self.has_told.notified().await;
     }
 
     /// Lines that were written and never came.
@@ -95,9 +102,9 @@ impl Log {
         self.followers.subscribe()
     }
 
-    fn put(&self, json: String) {
+    fn put(&self, json: Rc<str>) {
         self.voice.line(&json);
-        let json: Rc<str> = json.into();
+        self.has_told.notify_one();
         self.kept.borrow_mut().push(json.clone());
         // Nobody has to follow.
         let _ = self.followers.send(json);

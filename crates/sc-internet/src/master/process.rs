@@ -14,6 +14,7 @@ use sc_net::tasks::Spawner;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
+use crate::bus::Line;
 use crate::messages::{ToMaster, ToWorker};
 use crate::sockets;
 use crate::supervisor::{Moment, Worker};
@@ -31,6 +32,8 @@ const LAST_BREATH: Duration = Duration::from_secs(5);
 pub(super) enum News {
     /// It said something.
     Said(Worker, ToMaster),
+    /// It sent log lines that the bus could not take: a message of [`crate::bus::Line`].
+    Wrote(Worker, Vec<u8>),
     /// It is gone; `None` when the system did not tell how.
     Ended(Worker, Option<ExitStatus>),
 }
@@ -158,12 +161,16 @@ pub(super) struct Given<'a> {
 /// Hears what a worker says until it is gone, and reaps it.
 async fn look_after(worker: Worker, channel: Rc<Channel>, mut child: Child, news: mpsc::Sender<News>) {
     while let Ok(Some(message)) = channel.receive().await {
-        let Ok(said) = serde_json::from_slice(&message.bytes) else {
+        let heard = if Line::is_message(&message.bytes) {
+            News::Wrote(worker, message.bytes)
+        } else if let Ok(said) = serde_json::from_slice(&message.bytes) {
+            News::Said(worker, said)
+        } else {
             // It does not speak our language: it is not fit to serve.
             let _ = child.start_kill();
             break;
         };
-        if news.send(News::Said(worker, said)).await.is_err() {
+        if news.send(heard).await.is_err() {
             break;
         }
     }

@@ -20,9 +20,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::diary::{Cells, Diary};
-use super::{HEARTBEAT, ORPHAN_TIME, Start, tell};
+use super::{HEARTBEAT, ORPHAN_TIME, Start};
 use crate::bus::{Beat, Fallback, Line, Ring, Shipper, Shipping, Target};
-use crate::messages::{Document, ToMaster};
+use crate::messages::Document;
 use crate::network::PublicNetwork;
 
 /// What the master gives a worker at its start.
@@ -267,11 +267,7 @@ fn to_master(channel: Rc<Channel>, last_resort: Rc<dyn Fn(&str)>) -> Fallback {
     Rc::new(move |lines: Vec<Line>| {
         let (channel, last_resort) = (channel.clone(), last_resort.clone());
         Box::pin(async move {
-            let message = ToMaster::Log(lines);
-            if tell(&channel, &message).await.is_ok() {
-                return Ok(());
-            }
-            if let ToMaster::Log(lines) = message {
+            if channel.send(&Line::message(&lines), &[]).await.is_err() {
                 lines.iter().for_each(|line| last_resort(&line.json));
             }
             Ok(())

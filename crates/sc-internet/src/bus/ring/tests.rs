@@ -48,10 +48,7 @@ fn lines_come_out_in_order_and_in_batches() {
     assert_eq!(numbers(&take(&ring, 2)), [1, 2]);
     let rest = take(&ring, 100);
     assert_eq!(numbers(&rest), [3, 4, 5]);
-    assert_eq!(
-        (rest[0].worker.as_str(), rest[0].code.as_str(), rest[0].json.as_str()),
-        ("w", "M1", "3")
-    );
+    assert_eq!((&*rest[0].worker, &*rest[0].code, &*rest[0].json), ("w", "M1", "3"));
     assert!(ring.is_empty());
     assert_eq!((seen.made.get(), seen.dropped.get(), ring.last_sequence()), (5, 0, 5));
 }

@@ -162,7 +162,7 @@ impl Ear {
     pub(super) fn numbers(&self, worker: &str) -> Vec<u64> {
         let heard = self.heard.borrow();
         let lines = heard.iter().filter_map(|one| match one {
-            Heard::Line(line) if line.worker == worker => Some(line.sequence),
+            Heard::Line(line) if *line.worker == *worker => Some(line.sequence),
             _ => None,
         });
         lines.collect()
