@@ -411,10 +411,10 @@ mod tests {
 
     #[test]
     fn a_connection_that_waits_holds_little() {
-        let (whole, tls) = (
-            bytes_of(serve),
-            bytes_of(async |a: &Rc<Shared>, b, c, d| tls(a, b, c, d).await),
+        let bytes = bytes_of(serve);
+        assert!(
+            bytes < 5 << 10,
+            "each connection takes {bytes} bytes for what it might do next"
         );
-        panic!("{whole} {tls} {}", size_of::<sc_tls::Accepted<Rewound<Stream>>>());
     }
 }
