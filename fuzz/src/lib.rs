@@ -18,6 +18,11 @@ pub const TARGETS: &[Target] = &[
     ("config", |input| drop(sc_config::fuzz_config(input))),
     // Where events of an event stream end.
     ("event_stream", sc_server::fuzz_event_stream),
+    // The answer of a FastCGI application, and the parameters of a request.
+    ("fastcgi", |input| {
+        sc_http::fastcgi::fuzz_fastcgi(input);
+        sc_http::fastcgi::fuzz_fastcgi_params(input);
+    }),
     // What becomes of header fields on their way to an application.
     ("fields", |input| {
         sc_http::hop::fuzz_strip(input);

@@ -217,6 +217,8 @@ impl Frames {
             HEADERS | CONTINUATION => {
                 self.continuations = match kind {
                     HEADERS => self.most_continuations,
+                    // One that continues nothing is another mistake (RFC 9113 §6.10), which the engine knows.
+                    _ if !self.in_block => 0,
                     _ => self.continuations.checked_sub(1).ok_or(Reason::ENHANCE_YOUR_CALM)?,
                 };
                 self.in_block = flags & END_HEADERS == 0;

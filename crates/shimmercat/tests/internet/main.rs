@@ -4,6 +4,7 @@
 
 mod alone;
 mod crash;
+mod differences;
 mod drill;
 mod edges;
 mod gate;
