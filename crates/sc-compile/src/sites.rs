@@ -2,9 +2,16 @@
 //!
 //! Names, folders and addresses were checked when the file was read; nothing is looked up or opened here.
 
-use sc_config::{Address, ApplicationProtocol, Audience, Consultant, Domain, Kind, Settings, Verify};
+use std::ops::RangeInclusive;
+
+use sc_config::{
+    Address, ApplicationProtocol, Audience, Consultant, Domain, HealthChecks, Kind, Settings, Statuses, Verify,
+};
 use sc_net::UpstreamAddr;
-use sc_site::{FastCgiSpec, FilesSpec, NamePattern, RedirectSpec, SiteSpec, UpstreamProtocol, UpstreamSpec};
+use sc_site::{
+    BalanceSpec, FastCgiSpec, FilesSpec, HealthSpec, NamePattern, PoolSpec, RedirectSpec, RetrySpec, SiteSpec,
+    UpstreamProtocol, UpstreamSpec,
+};
 use sc_tls::ClientTrust;
 
 /// The sites of the settings, in the order of the file.
@@ -85,8 +92,53 @@ fn application(consultant: &Consultant, settings: &Settings) -> UpstreamSpec {
     spec.timeouts.connect = consultant.connect_timeout;
     spec.timeouts.first_byte = consultant.first_byte_timeout;
     spec.timeouts.idle = consultant.idle_timeout;
+    spec.timeouts.queue = consultant.queue_timeout;
+    spec.server_name.clone_from(&consultant.server_name);
+    spec.pool = PoolSpec {
+        busy: consultant.connections.into(),
+        waiting: consultant.queue.into(),
+        idle: consultant.idle_connections.into(),
+        idle_time: consultant.idle_connection_timeout,
+    };
+    spec.retries = RetrySpec {
+        most: consultant.retries.into(),
+        budget_percent: consultant.retry_budget,
+    };
+    spec.balance = balance(consultant);
+    spec.health = consultant.health.as_ref().map(checks);
     spec.discloses_errors = settings.disclose_errors;
     spec
+}
+
+fn balance(consultant: &Consultant) -> BalanceSpec {
+    let mut balance = BalanceSpec {
+        slow_start: consultant.slow_start.unwrap_or_default(),
+        panic_percent: consultant.panic_threshold,
+        failures: 0,
+        ..BalanceSpec::default()
+    };
+    if let Some(ejection) = &consultant.ejection {
+        balance.failures = ejection.failures.into();
+        balance.pause = ejection.pause;
+        balance.longest_pause = ejection.longest_pause;
+        balance.failing_statuses = ranges(&ejection.status);
+    }
+    balance
+}
+
+fn checks(health: &HealthChecks) -> HealthSpec {
+    HealthSpec {
+        path: health.path.clone(),
+        interval: health.interval,
+        timeout: health.timeout,
+        healthy_after: health.healthy_after.into(),
+        unhealthy_after: health.unhealthy_after.into(),
+        statuses: ranges(&health.status),
+    }
+}
+
+fn ranges(statuses: &[Statuses]) -> Vec<RangeInclusive<u16>> {
+    statuses.iter().map(|statuses| statuses.first..=statuses.last).collect()
 }
 
 /// An address that can be connected to; `None` for the forms that cannot, which sc-config refuses for applications.
@@ -161,6 +213,21 @@ mod tests {
             let discloses = |site: &SiteSpec| site.upstream.as_ref().is_some_and(|spec| spec.discloses_errors);
             assert_eq!(sites.iter().any(discloses), disclose_errors);
         }
+    }
+
+    #[test]
+    fn the_defaults_of_the_file_are_those_of_the_engine() {
+        let spec = application(&Consultant::at(vec![Address::loopback(8000)]), &Settings::default());
+        let own = UpstreamSpec::new(UpstreamAddr::Unix(std::path::PathBuf::new()));
+        let told = |spec: &UpstreamSpec| {
+            format!(
+                "{:?} {:?} {:?} {:?}",
+                spec.timeouts, spec.pool, spec.balance, spec.retries
+            )
+        };
+        assert_eq!(told(&spec), told(&own));
+        let health = checks(&HealthChecks::at("/health"));
+        assert_eq!(format!("{health:?}"), format!("{:?}", HealthSpec::new("/health")));
     }
 
     #[test]

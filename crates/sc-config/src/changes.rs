@@ -4,6 +4,7 @@
 use std::fmt::Display;
 
 use crate::address::Address;
+use crate::balance::{Ejection, HealthChecks};
 use crate::settings::{
     ApplicationProtocol, Audience, Consultant, Domain, Forward, Kind, LogFormat, Redis, Settings, Verify,
 };
@@ -180,7 +181,63 @@ fn consultant_facts(address: &'static str, consultant: Option<&Consultant>) -> V
         fact("connect-timeout", time(consultant, |c| c.connect_timeout)),
         fact("first-byte-timeout", time(consultant, |c| c.first_byte_timeout)),
         fact("idle-timeout", time(consultant, |c| c.idle_timeout)),
+        fact(
+            "server-name",
+            told(&|consultant| consultant.server_name.clone().unwrap_or_default()),
+        ),
+        fact("connections", of(consultant, &|c| c.connections.to_string())),
+        fact("idle-connections", of(consultant, &|c| c.idle_connections.to_string())),
+        fact(
+            "idle-connection-timeout",
+            time(consultant, |c| c.idle_connection_timeout),
+        ),
+        fact("queue", of(consultant, &|c| c.queue.to_string())),
+        fact("queue-timeout", time(consultant, |c| c.queue_timeout)),
+        fact("retries", of(consultant, &|c| c.retries.to_string())),
+        fact("retry-budget", of(consultant, &|c| c.retry_budget.to_string())),
+        fact("ejection", of(consultant, &|c| ejection(c.ejection.as_ref()))),
+        fact(
+            "slow-start",
+            of(consultant, &|c| {
+                c.slow_start.map_or_else(|| "false".to_owned(), show_time)
+            }),
+        ),
+        fact("panic-threshold", of(consultant, &|c| c.panic_threshold.to_string())),
+        fact(
+            "health",
+            told(&|consultant| consultant.health.as_ref().map(health).unwrap_or_default()),
+        ),
     ]
+}
+
+/// A fact of an application, or what it is by default.
+fn of(consultant: Option<&Consultant>, tell: &dyn Fn(&Consultant) -> String) -> String {
+    consultant.map_or_else(|| tell(&Consultant::at(Vec::new())), tell)
+}
+
+fn ejection(ejection: Option<&Ejection>) -> String {
+    let Some(ejection) = ejection else {
+        return "false".to_owned();
+    };
+    let (pause, longest) = (show_time(ejection.pause), show_time(ejection.longest_pause));
+    let failures = ejection.failures;
+    let mut told = format!("after {failures} failures, for {pause} to {longest}");
+    if !ejection.status.is_empty() {
+        told.push_str(", status ");
+        told.push_str(&list(&ejection.status));
+    }
+    told
+}
+
+fn health(health: &HealthChecks) -> String {
+    let (interval, timeout) = (show_time(health.interval), show_time(health.timeout));
+    format!(
+        "{} every {interval} within {timeout}, status {}, {} good or {} bad in a row",
+        health.path,
+        list(&health.status),
+        health.healthy_after,
+        health.unhealthy_after
+    )
 }
 
 fn time(consultant: Option<&Consultant>, which: impl Fn(&Consultant) -> std::time::Duration) -> String {

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::balance::{EJECTION, HEALTH};
 use crate::limits::LIMITS;
 use crate::settings;
 use crate::units::show_size;
@@ -98,6 +99,12 @@ pub(crate) enum Scalar {
     RedirectFrom,
     /// A path or URL.
     RedirectTo,
+    /// Path and query of a request.
+    RequestPath,
+    /// A status, or a range of them as in `200-399`.
+    Statuses,
+    /// The name in a certificate, or an IP address.
+    ServerName,
     /// A user name or password of SOCKS5.
     Credential,
     /// An expression over log codes.
@@ -518,7 +525,90 @@ pub(crate) static CONSULTANT: Table = Table {
             default: Some("none"),
             example: "{ APP_ENV: production }",
         },
-        later("health"),
+        Key {
+            name: "server-name",
+            shape: Shape::Scalar(Scalar::ServerName),
+            doc: "The name that the certificate of an `https` application must have.",
+            default: Some("the host of `connect-to`, or the name that was asked for"),
+            example: "app.internal",
+        },
+        Key {
+            name: "connections",
+            shape: Shape::Scalar(Scalar::Integer(1, 65535)),
+            doc: "Requests that one address is asked at a time by one worker; more of them wait.",
+            default: Some("256"),
+            example: "64",
+        },
+        Key {
+            name: "idle-connections",
+            shape: Shape::Scalar(Scalar::Integer(0, 65535)),
+            doc: "Connections to one address that one worker keeps open while nothing is asked.",
+            default: Some("32"),
+            example: "8",
+        },
+        Key {
+            name: "idle-connection-timeout",
+            shape: Shape::Scalar(Scalar::Time),
+            doc: "How long such a connection is kept. Less than what the application keeps it for itself: Node's 5 s, say.",
+            default: Some("4s"),
+            example: "55s",
+        },
+        Key {
+            name: "queue",
+            shape: Shape::Scalar(Scalar::Integer(0, 65535)),
+            doc: "Requests that may wait for one address in one worker; more of them get 503 at once.",
+            default: Some("1024"),
+            example: "100",
+        },
+        Key {
+            name: "queue-timeout",
+            shape: Shape::Scalar(Scalar::Time),
+            doc: "How long a request may wait before it gets 503.",
+            default: Some("10s"),
+            example: "2s",
+        },
+        Key {
+            name: "retries",
+            shape: Shape::Scalar(Scalar::Integer(0, 10)),
+            doc: "How often a request that failed is sent again, to another address, where RFC 9110 allows it.",
+            default: Some("3"),
+            example: "1",
+        },
+        Key {
+            name: "retry-budget",
+            shape: Shape::Scalar(Scalar::Integer(0, 100)),
+            doc: "Requests that may be sent again for each hundred that come, over ten seconds; ten always may.",
+            default: Some("20"),
+            example: "10",
+        },
+        Key {
+            name: "ejection",
+            shape: Shape::Either(&[Shape::False, Shape::Table(&EJECTION)]),
+            doc: "When one address of several is left out because requests fail there; `false` never does.",
+            default: Some("after 3 failures"),
+            example: "{ failures: 5, pause: 10s }",
+        },
+        Key {
+            name: "slow-start",
+            shape: Shape::Either(&[Shape::False, Shape::Scalar(Scalar::Time)]),
+            doc: "How long an address that came back takes to get its whole share of the requests.",
+            default: Some("10s"),
+            example: "1m",
+        },
+        Key {
+            name: "panic-threshold",
+            shape: Shape::Scalar(Scalar::Integer(0, 100)),
+            doc: "When fewer than this many of a hundred addresses are fit, all that can be connected to are used.",
+            default: Some("50"),
+            example: "30",
+        },
+        Key {
+            name: "health",
+            shape: Shape::Table(&HEALTH),
+            doc: "Asks each address again and again how it is, and leaves out those that do not answer well.",
+            default: Some("nobody is asked"),
+            example: "{ path: /health }",
+        },
         later("run"),
     ],
 };
@@ -564,7 +654,7 @@ const STATUS: Key = Key {
 };
 
 /// Every table, for hints about keys that stand at the wrong level.
-pub(crate) static TABLES: [&Table; 5] = [&FILE, &TOP, &DOMAIN, &CONSULTANT, &LIMITS];
+pub(crate) static TABLES: [&Table; 7] = [&FILE, &TOP, &DOMAIN, &CONSULTANT, &EJECTION, &HEALTH, &LIMITS];
 
 impl Table {
     /// The key of this name.
@@ -628,6 +718,9 @@ impl Scalar {
             Self::HeaderName => "a field name".to_owned(),
             Self::RedirectFrom => "a path".to_owned(),
             Self::RedirectTo => "a path or URL".to_owned(),
+            Self::RequestPath => "a path".to_owned(),
+            Self::Statuses => "a status or a range of them".to_owned(),
+            Self::ServerName => "a host name or IP address".to_owned(),
             Self::LogCodes => "an expression of log codes".to_owned(),
             Self::Extension => "a file extension without dot".to_owned(),
             Self::ScriptPath => "the path of a program, as in `/index.php`".to_owned(),

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+mod balance;
 pub mod changes;
 mod check;
 pub mod diagnostic;
@@ -35,6 +36,7 @@ pub mod units;
 mod wire;
 
 pub use address::{Address, AddressError};
+pub use balance::{Ejection, HealthChecks, Statuses, StatusesError};
 pub use changes::changes;
 pub use diagnostic::{Diagnostic, Severity, render, render_all};
 pub use discover::{Found, discover};

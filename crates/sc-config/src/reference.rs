@@ -3,6 +3,7 @@
 //! Markdown for `docs/`; what a key is for, what it takes, its default, and an example of each.
 use std::fmt::Write;
 
+use crate::balance::{EJECTION, HEALTH};
 use crate::keys::{CONSULTANT, DOMAIN, Key, REDIRECT, Shape, TOP, Table};
 use crate::limits::LIMITS;
 
@@ -17,6 +18,8 @@ pub fn reference() -> String {
     section(&mut page, "Project", &TOP);
     section(&mut page, "Domain", &DOMAIN);
     section(&mut page, "`consultant`", &CONSULTANT);
+    section(&mut page, "`ejection` of a `consultant`", &EJECTION);
+    section(&mut page, "`health` of a `consultant`", &HEALTH);
     section(&mut page, "A redirect in a list", &REDIRECT);
     section(&mut page, "`limits`", &LIMITS);
     page

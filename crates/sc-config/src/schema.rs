@@ -101,6 +101,10 @@ fn scalar(kind: Scalar) -> Value {
         Scalar::ScriptPath | Scalar::AbsolutePath => json!({ "type": "string", "pattern": "^/." }),
         Scalar::Variable => json!({ "type": "string", "pattern": "^[A-Z_][A-Z0-9_]*$" }),
         Scalar::RedirectFrom => json!({ "type": "string", "pattern": "^/" }),
+        Scalar::RequestPath => json!({ "type": "string", "pattern": "^/" }),
+        Scalar::Statuses => {
+            json!({ "anyOf": [{ "type": "integer", "minimum": 100, "maximum": 599 }, { "type": "string", "pattern": "^[1-5][0-9]{2}(-[1-5][0-9]{2})?$" }] })
+        }
         Scalar::RedirectTo => json!({ "type": "string", "pattern": "^(/|https?://)" }),
         Scalar::Domain
         | Scalar::Path
@@ -112,6 +116,7 @@ fn scalar(kind: Scalar) -> Value {
         | Scalar::HeaderName
         | Scalar::LogCodes
         | Scalar::Redis
+        | Scalar::ServerName
         | Scalar::Instance => text(),
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
+use crate::balance::{Ejection, HealthChecks};
 use crate::fastcgi::FastCgi;
 use crate::limits::Limits;
 use crate::names::NamePattern;
@@ -248,6 +249,30 @@ pub struct Consultant {
     pub first_byte_timeout: Duration,
     /// How long an answer, an upload or a tunnel may be silent.
     pub idle_timeout: Duration,
+    /// The name that its certificate must have; `None` is the host of its address or of the request.
+    pub server_name: Option<String>,
+    /// Requests that one address is asked at a time.
+    pub connections: u16,
+    /// Connections that are kept open while nothing is asked.
+    pub idle_connections: u16,
+    /// How long they are kept.
+    pub idle_connection_timeout: Duration,
+    /// Requests that may wait for one address.
+    pub queue: u16,
+    /// How long they may wait.
+    pub queue_timeout: Duration,
+    /// How often a request is sent again at most.
+    pub retries: u8,
+    /// Requests that may be sent again for each hundred that come.
+    pub retry_budget: u8,
+    /// When an address is left out because requests fail there; `None` is never.
+    pub ejection: Option<Ejection>,
+    /// How long an address that came back takes to get its whole share; `None` gives it at once.
+    pub slow_start: Option<Duration>,
+    /// When fewer than this many of a hundred addresses are fit, the others are used too.
+    pub panic_threshold: u8,
+    /// How addresses are asked how they are; `None` does not ask.
+    pub health: Option<HealthChecks>,
 }
 
 impl Consultant {
@@ -260,6 +285,18 @@ impl Consultant {
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             first_byte_timeout: DEFAULT_FIRST_BYTE_TIMEOUT,
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
+            server_name: None,
+            connections: 256,
+            idle_connections: 32,
+            idle_connection_timeout: Duration::from_secs(4),
+            queue: 1024,
+            queue_timeout: Duration::from_secs(10),
+            retries: 3,
+            retry_budget: 20,
+            ejection: Some(Ejection::default()),
+            slow_start: Some(Duration::from_secs(10)),
+            panic_threshold: 50,
+            health: None,
         }
     }
 

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, StatusCode, header};
 use sc_config::{Instance, Kind, Settings};
 use sc_http::{Answer, Body, Exchange, Head};
-use sc_server::journal;
+use sc_server::{Server, journal};
+use sc_site::EndpointStanding;
 use sc_tls::Ca;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
@@ -29,6 +30,7 @@ pub(crate) struct Control {
     pub(crate) settings: Rc<RefCell<Settings>>,
     pub(crate) network: Rc<LittleNetwork>,
     pub(crate) diary: Rc<Diary>,
+    pub(crate) server: Server,
     pub(crate) reload: mpsc::Sender<oneshot::Sender<Verdict>>,
 }
 
@@ -74,7 +76,7 @@ impl Control {
             "ca": { "pem": instance.ca_pem, "spki_sha256": instance.ca_spki,
                     "not_after": journal::rfc3339(self.ca.borrow().not_after()) },
             "forward": forward(&self.settings.borrow()),
-            "sites": sites(&self.settings.borrow()),
+            "sites": sites(&self.settings.borrow(), &self.server.sites().endpoints()),
             "ports": ports(&self.settings.borrow()),
             "refused": { "pages": lines(&ledger.by_pages()), "browser": lines(&ledger.by_browser()),
                          "further": ledger.beyond() },
@@ -93,7 +95,7 @@ fn forward(settings: &Settings) -> Value {
     }
 }
 
-fn sites(settings: &Settings) -> Value {
+fn sites(settings: &Settings, endpoints: &[EndpointStanding]) -> Value {
     let site = |domain: &sc_config::Domain| {
         let root = match &domain.kind {
             Kind::Electric { root_dir, .. } => root_dir.as_ref(),
@@ -103,7 +105,14 @@ fn sites(settings: &Settings) -> Value {
             .consultant()
             .map(|c| c.connect_to.iter().map(ToString::to_string).collect())
             .unwrap_or_default();
-        json!({ "name": domain.name.to_string(), "url": format!("https://{}/", domain.name), "root_dir": root,
+        let is_out = |endpoint: &&EndpointStanding| matches!(endpoint.state, "out" | "trial" | "unreachable");
+        let name = domain.name.to_string();
+        let of_site = endpoints.iter().filter(|endpoint| *endpoint.site == *name);
+        let left_out: Vec<_> = of_site
+            .filter(is_out)
+            .map(|endpoint| json!({ "address": &*endpoint.address }))
+            .collect();
+        json!({ "name": name, "left_out": left_out, "url": format!("https://{}/", domain.name), "root_dir": root,
                 "connect_to": upstream, "audience": match domain.audience {
                     sc_config::Audience::Public => "public", sc_config::Audience::Network => "network" } })
     };

@@ -13,7 +13,7 @@ use sc_net::folder_watch::{self, Watch};
 use sc_net::listen::Listener;
 use sc_net::tasks::Tasks;
 use sc_server::log_codes::LogCodes;
-use sc_server::{Bounds, Event, Journal, Policy, Server, chain};
+use sc_server::{Bounds, Event, Journal, NoMeters, Policy, Server, chain};
 use sc_site::{Disclosure, Environment, Sites};
 use sc_tls::{Ca, Created, Minter, Uncovered};
 use tokio::sync::{mpsc, oneshot};
@@ -88,7 +88,7 @@ pub async fn run(start: Start, mut next_signal: impl AsyncFnMut() -> Signal) -> 
     };
     let network = Rc::new(LittleNetwork::new(names, bound.guard(&start.settings), page));
     let side_tasks = side_tasks(&diary);
-    let sites = compile_sites(&start, &start.settings, &side_tasks)?;
+    let sites = compile_sites(&start, &start.settings, &side_tasks, &diary)?;
     let server = Server::new(policy(&start), diary.clone(), network.clone(), sites, tls);
 
     let settings = Rc::new(RefCell::new(start.settings.clone()));
@@ -112,6 +112,7 @@ pub async fn run(start: Start, mut next_signal: impl AsyncFnMut() -> Signal) -> 
             settings: settings.clone(),
             network: network.clone(),
             diary: diary.clone(),
+            server: server.clone(),
             reload,
         },
     );
@@ -214,7 +215,7 @@ impl Live<'_> {
         let mistake = |error: RunError| vec![format!("error: {}\n", chain(&error))];
         sc_compile::check_proxy(&self.start.settings, &settings.forward)
             .map_err(|open| mistake(RunError::OpenProxy(open)))?;
-        let sites = compile_sites(self.start, &settings, &self.side_tasks).map_err(mistake)?;
+        let sites = compile_sites(self.start, &settings, &self.side_tasks, &self.diary).map_err(mistake)?;
         for setting in words::needs_restart(&self.start.settings, &settings) {
             self.diary.event(Event::RestartNeeded {
                 setting: setting.to_owned(),
@@ -300,12 +301,13 @@ fn side_tasks(diary: &Rc<Diary>) -> Rc<Tasks> {
     Rc::new(Tasks::new(move |panicked| told.event(panicked.into())))
 }
 
-fn compile_sites(start: &Start, settings: &Settings, tasks: &Rc<Tasks>) -> Result<Sites, RunError> {
+fn compile_sites(start: &Start, settings: &Settings, tasks: &Rc<Tasks>, diary: &Rc<Diary>) -> Result<Sites, RunError> {
     let tasks = tasks.clone();
     let environment = Environment {
         disclosure: Disclosure::Developer,
         marker: start.marker.clone(),
         spawn: Rc::new(move |name, task| tasks.spawn(name, task)),
+        told: sc_server::upstreams::told(diary.clone(), Rc::new(NoMeters)),
     };
     Sites::compile(sc_compile::sites(settings), environment).map_err(RunError::Site)
 }

@@ -31,6 +31,18 @@ pub(crate) fn reason(mut why: String) -> String {
     why
 }
 
+/// Addresses of applications that a worker tells of: more than somebody reads, and they always fit a message.
+pub(crate) const MOST_OUTCASTS: usize = 100;
+
+/// An address of an application that is left out.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct Outcast {
+    /// The site.
+    pub(crate) site: String,
+    /// The address.
+    pub(crate) address: String,
+}
+
 /// What the master says.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) enum ToWorker {
@@ -86,6 +98,8 @@ pub(crate) enum ToMaster {
         /// Why the settings cannot be served; the former ones stay.
         refused: Option<String>,
     },
+    /// The addresses of applications that I leave out now, all of them; at most [`MOST_OUTCASTS`].
+    Outcasts(Vec<Outcast>),
     /// Everything that was begun has ended.
     Drained {
         /// Exchanges and tunnels that had to be cut.

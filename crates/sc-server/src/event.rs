@@ -309,6 +309,34 @@ events! {
         /// Until when it is valid.
         not_after: String,
     } = (30403, "certificate_replaced", Info, true, false);
+    /// An address of an application is used again.
+    UpstreamBack {
+        /// The site.
+        site: String,
+        /// The address.
+        address: String,
+        /// Addresses of the application that are fit.
+        fit: u64,
+        /// All of its addresses.
+        of: u64,
+    } = (30501, "upstream_back", Info, true, false);
+    /// An address of an application is left out because requests or checks failed there.
+    UpstreamOut {
+        /// The site.
+        site: String,
+        /// The address.
+        address: String,
+        /// `requests` or `checks`.
+        cause: &'static str,
+        /// What was wrong at last.
+        why: String,
+        /// How long it is left out at least, milliseconds; 0 when checks decide.
+        pause_ms: u64,
+        /// Addresses of the application that are still fit; when they are few, others are used all the same.
+        fit: u64,
+        /// All of its addresses.
+        of: u64,
+    } = (40501, "upstream_out", Attention, true, false);
     /// The bus is there.
     BusUp {
         /// Which one, without secrets.

@@ -22,6 +22,7 @@ mod self_test;
 pub mod server;
 mod udp;
 mod under_way;
+pub mod upstreams;
 
 pub use bounds::Bounds;
 pub use event::Event;

@@ -39,7 +39,13 @@ pub(crate) fn put_record(out: &mut String, record: &Record, worker: Option<u64>)
     if let Some(first_byte) = notes.first_byte() {
         put_number(out, "upstream_us", micros(first_byte));
     }
+    if notes.retries() > 0 {
+        put_number(out, "retries", notes.retries().into());
+    }
     if let Some(fault) = notes.fault() {
+        if let Some(label) = notes.fault_label() {
+            put_word(out, "fault_kind", label);
+        }
         put_text(out, "fault", &fault);
         put_name(out, "tried");
         out.push_str(&serde_json::Value::from(notes.tried()).to_string());

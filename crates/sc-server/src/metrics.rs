@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use sc_http::Protocol;
+use sc_http::{Kind as Fault, Protocol};
 use sc_tls::HandshakeFault;
 
 use crate::record::Record;
@@ -150,6 +150,29 @@ metrics! {
     "tunnels_opened", "Tunnels that were opened: websockets, other upgrades, event streams, relayed connections.", Counter { TunnelsOpened[] }
     "tunnels_closed", "Tunnels that have ended.", Counter { TunnelsClosed[] }
     "forced_closes", "Exchanges and tunnels that were cut because a draining server had no time left.", Counter { ForcedCloses[] }
+    "upstream_attempts", "Attempts to have a request answered by an application, by what came of them.", Counter {
+        UpstreamAnswered["outcome" = "answered"]
+        UpstreamConnect["outcome" = "connect"]
+        UpstreamTls["outcome" = "tls"]
+        UpstreamClosed["outcome" = "closed"]
+        UpstreamProtocol["outcome" = "protocol"]
+        UpstreamTimeout["outcome" = "timeout"]
+        UpstreamBusy["outcome" = "busy"]
+        UpstreamOther["outcome" = "other"]
+    }
+    "upstream_retries", "Requests that failed at an application and could be sent again: they were, or too many had been lately.", Counter {
+        UpstreamRetriesSent["result" = "sent"]
+        UpstreamRetriesOverBudget["result" = "over_budget"]
+    }
+    "upstream_checks", "Checks of applications.", Counter {
+        UpstreamChecksGood["result" = "good"]
+        UpstreamChecksBad["result" = "bad"]
+    }
+    "upstream_out", "Times that an address of an application was left out, by what said so.", Counter {
+        UpstreamOutRequests["cause" = "requests"]
+        UpstreamOutChecks["cause" = "checks"]
+    }
+    "upstream_back", "Times that an address of an application was used again.", Counter { UpstreamBack[] }
     "panics", "Faults of this program that ended an exchange or a task.", Counter { Panics[] }
     "refused", "Connections that the proxy port refused to make, or whose client may not use it.", Counter { Refused[] }
     "log_dropped", "Log lines that were dropped.", Counter { LogDropped[] }
@@ -198,6 +221,20 @@ impl Metric {
             HandshakeFault::Alert(_) => Metric::HandshakesAlert,
             HandshakeFault::Tls(_) => Metric::HandshakesTls,
             HandshakeFault::Io(_) => Metric::HandshakesIo,
+        }
+    }
+
+    /// What became of an attempt at an application.
+    pub(crate) fn upstream(fault: Option<Fault>) -> Metric {
+        match fault {
+            None => Metric::UpstreamAnswered,
+            Some(Fault::UpstreamConnect) => Metric::UpstreamConnect,
+            Some(Fault::UpstreamTls) => Metric::UpstreamTls,
+            Some(Fault::UpstreamClosed) => Metric::UpstreamClosed,
+            Some(Fault::UpstreamProtocol) => Metric::UpstreamProtocol,
+            Some(Fault::UpstreamTimeout) => Metric::UpstreamTimeout,
+            Some(Fault::UpstreamBusy) => Metric::UpstreamBusy,
+            Some(_) => Metric::UpstreamOther,
         }
     }
 

@@ -309,6 +309,11 @@ impl Server {
         *self.0.bounds.borrow_mut() = Rc::new(bounds);
     }
 
+    /// The sites that are served now.
+    pub fn sites(&self) -> Rc<Sites> {
+        self.0.current_sites()
+    }
+
     /// Replaces what is behind the proxy port; connections that were let through stay.
     pub fn swap_network(&self, network: Rc<dyn Network>) {
         *self.0.network.borrow_mut() = network;

@@ -16,6 +16,7 @@ mod redirects;
 pub mod site;
 pub mod sites;
 pub mod spec;
+pub mod upstreams;
 
 pub use files::fuzz_path;
 pub use name::{NamePattern, NotAName};
@@ -23,6 +24,7 @@ pub use notes::{Handler, Notes};
 pub use site::{Around, Site};
 pub use sites::{Environment, SiteError, Sites, Spawn};
 pub use spec::{
-    Audience, Disclosure, FastCgiSpec, FilesSpec, PoolSpec, RedirectSpec, SiteSpec, Timeouts, UpstreamProtocol,
-    UpstreamSpec,
+    Audience, BalanceSpec, Disclosure, FastCgiSpec, FilesSpec, HealthSpec, PoolSpec, RedirectSpec, RetrySpec, SiteSpec,
+    Timeouts, UpstreamProtocol, UpstreamSpec,
 };
+pub use upstreams::{EndpointStanding, Told, UpstreamEvent};

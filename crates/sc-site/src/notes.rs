@@ -8,6 +8,8 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use sc_http::Fault;
+
 /// What produced the response.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Handler {
@@ -48,6 +50,7 @@ pub struct Notes {
     upstream: RefCell<Option<Rc<str>>>,
     tried: RefCell<Vec<String>>,
     fault: RefCell<Option<String>>,
+    fault_label: Cell<Option<&'static str>>,
     retries: Cell<u32>,
     is_reused: Cell<bool>,
     first_byte: Cell<Option<Duration>>,
@@ -93,6 +96,11 @@ impl Notes {
         self.fault.borrow().clone()
     }
 
+    /// The stable word of what went wrong, as in metrics.
+    pub fn fault_label(&self) -> Option<&'static str> {
+        self.fault_label.get()
+    }
+
     /// How often the request was sent again.
     pub fn retries(&self) -> u32 {
         self.retries.get()
@@ -131,9 +139,10 @@ impl Notes {
         }
     }
 
-    /// Notes what went wrong, in one line.
-    pub(crate) fn set_fault(&self, chain: impl Into<String>) {
-        *self.fault.borrow_mut() = Some(chain.into());
+    /// Notes what went wrong.
+    pub(crate) fn set_fault(&self, fault: &Fault) {
+        *self.fault.borrow_mut() = Some(fault.chain());
+        self.fault_label.set(Some(fault.kind().treatment().label));
     }
 
     /// Notes that the request is sent once more.

@@ -15,6 +15,7 @@ use crate::files::{Cache, Files, Found, Scripts};
 use crate::proxy::Upstream;
 use crate::redirects::Redirect;
 use crate::spec::UpstreamProtocol;
+use crate::upstreams::EndpointStanding;
 use crate::{Audience, Disclosure, Environment, Handler, NamePattern, Notes, SiteError, SiteSpec, pages};
 
 /// What is known of the connection that carries an exchange.
@@ -90,6 +91,11 @@ impl Site {
     /// Whether only clients inside the little network may reach it.
     pub fn is_network_only(&self) -> bool {
         self.audience == Audience::Network
+    }
+
+    /// How the addresses of its application stand.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = EndpointStanding> {
+        self.upstream.iter().flat_map(|upstream| upstream.standings())
     }
 
     /// Answers one exchange.

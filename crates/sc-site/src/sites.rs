@@ -11,6 +11,7 @@ use sc_http::{Answer, Exchange};
 
 use crate::files::Cache;
 use crate::redirects::RedirectError;
+use crate::upstreams::{EndpointStanding, Told};
 use crate::{Audience, Disclosure, NamePattern, Site, SiteSpec, name, pages};
 
 /// Starts a task: its name and what it does.
@@ -23,8 +24,10 @@ pub struct Environment {
     pub disclosure: Disclosure,
     /// What requests of ours carry, so that we know them when they come back: unlike that of any other instance.
     pub marker: String,
-    /// Starts the tasks that drive connections to applications.
+    /// Starts the tasks that drive connections to applications and check them.
     pub spawn: Spawn,
+    /// Is told what happens with applications.
+    pub told: Told,
 }
 
 impl std::fmt::Debug for Environment {
@@ -130,6 +133,16 @@ impl Sites {
         self.names.iter().map(|(name, audience)| (name, *audience))
     }
 
+    /// How the addresses of all applications stand, by the order of the configuration.
+    pub fn endpoints(&self) -> Vec<EndpointStanding> {
+        let site = |(name, _): &(NamePattern, Audience)| {
+            let map = if name.is_wildcard() { &self.below } else { &self.exact };
+            map.get(name.stem())
+        };
+        let sites = self.names.iter().filter_map(site);
+        sites.flat_map(|site| site.endpoints()).collect()
+    }
+
     /// The answer to a request for a name that is not configured: 421, with the names that are.
     ///
     /// Shape: names for [`Audience::Network`] are told only to clients inside the network.
@@ -155,6 +168,7 @@ mod tests {
             disclosure: Disclosure::Developer,
             marker: "test".into(),
             spawn: Rc::new(|_, _| {}),
+            told: Rc::new(|_| {}),
         };
         Sites::compile(
             names

@@ -2,6 +2,7 @@
 //!
 //! [`crate::Sites::compile`] turns them into something that answers. Nothing here knows the configuration file.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -100,6 +101,12 @@ pub struct UpstreamSpec {
     pub pool: PoolSpec,
     /// For [`UpstreamProtocol::FastCgi`]: its programs.
     pub fastcgi: FastCgiSpec,
+    /// Which of its addresses are left out, and how they come back.
+    pub balance: BalanceSpec,
+    /// How often requests are sent again.
+    pub retries: RetrySpec,
+    /// Whether and how its addresses are asked how they are.
+    pub health: Option<HealthSpec>,
     /// Whether its 5xx answers are passed on as they are even where [`Disclosure::Public`] holds.
     pub discloses_errors: bool,
 }
@@ -115,6 +122,9 @@ impl UpstreamSpec {
             timeouts: Timeouts::default(),
             pool: PoolSpec::default(),
             fastcgi: FastCgiSpec::default(),
+            balance: BalanceSpec::default(),
+            retries: RetrySpec::default(),
+            health: None,
             discloses_errors: false,
         }
     }
@@ -190,6 +200,8 @@ impl Default for Timeouts {
 pub struct PoolSpec {
     /// Exchanges at a time; further ones wait ([`Timeouts::queue`]). 256 is above what browsers of a team ask at once.
     pub busy: usize,
+    /// Exchanges that may wait; further ones are refused at once. What waits has been read and takes memory.
+    pub waiting: usize,
     /// Idle connections that are kept.
     pub idle: usize,
     /// How long an idle connection is kept. Below the 5 s after which Node closes them, so that the two seldom meet.
@@ -200,8 +212,88 @@ impl Default for PoolSpec {
     fn default() -> Self {
         PoolSpec {
             busy: 256,
+            waiting: 1024,
             idle: 32,
             idle_time: Duration::from_secs(4),
+        }
+    }
+}
+
+/// Which addresses of an application are left out of the choice. Of an application with one address, none ever is.
+#[derive(Clone, Debug)]
+pub struct BalanceSpec {
+    /// Failures in a row until an address is left out; 0 never leaves one out.
+    pub failures: u32,
+    /// How long it is left out at first, and how much longer each time it fails again.
+    pub pause: Duration,
+    /// How long at most.
+    pub longest_pause: Duration,
+    /// Statuses of answers that count as failures; the answers are passed on all the same.
+    pub failing_statuses: Vec<RangeInclusive<u16>>,
+    /// How long an address that came back takes to get its whole share; zero gives it at once.
+    pub slow_start: Duration,
+    /// When fewer than this many of a hundred addresses are fit, those that can be connected to are used all the same.
+    pub panic_percent: u8,
+}
+
+impl Default for BalanceSpec {
+    fn default() -> Self {
+        BalanceSpec {
+            failures: 3,
+            pause: Duration::from_secs(5),
+            longest_pause: Duration::from_secs(60),
+            failing_statuses: Vec::new(),
+            slow_start: Duration::from_secs(10),
+            panic_percent: 50,
+        }
+    }
+}
+
+/// How often requests are sent again; whether one may be is decided by RFC 9110 §9.2.2.
+#[derive(Clone, Copy, Debug)]
+pub struct RetrySpec {
+    /// How often one request is sent again at most.
+    pub most: usize,
+    /// Requests that are sent again for each hundred that come, counted over ten seconds; ten are always allowed.
+    pub budget_percent: u8,
+}
+
+impl Default for RetrySpec {
+    fn default() -> Self {
+        RetrySpec {
+            most: 3,
+            budget_percent: 20,
+        }
+    }
+}
+
+/// How the addresses of an application are asked how they are: a `GET` on a connection of its own, again and again.
+#[derive(Clone, Debug)]
+pub struct HealthSpec {
+    /// Path and query.
+    pub path: String,
+    /// From the end of one check to the next, give or take a tenth.
+    pub interval: Duration,
+    /// For connection and answer together.
+    pub timeout: Duration,
+    /// Good checks in a row until an address is used again.
+    pub healthy_after: u32,
+    /// Bad checks in a row until an address is left out. The very first check decides at once.
+    pub unhealthy_after: u32,
+    /// Statuses of good answers.
+    pub statuses: Vec<RangeInclusive<u16>>,
+}
+
+impl HealthSpec {
+    /// Asks for a path, with defaults.
+    pub fn new(path: impl Into<String>) -> Self {
+        HealthSpec {
+            path: path.into(),
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(2),
+            healthy_after: 2,
+            unhealthy_after: 3,
+            statuses: vec![200..=399],
         }
     }
 }

@@ -128,6 +128,16 @@ fn summary(status: &Value) -> Vec<String> {
             site["url"].as_str().unwrap_or("-"),
             to.join(", then ")
         ));
+        for outcast in site["left_out"].as_array().into_iter().flatten() {
+            let who = match outcast["workers"].as_array() {
+                Some(workers) => format!(" by {} of the workers", workers.len()),
+                None => String::new(),
+            };
+            lines.push(format!(
+                "  note     {} is left out{who}: it failed",
+                outcast["address"].as_str().unwrap_or("-")
+            ));
+        }
     }
     for port in status["ports"].as_array().into_iter().flatten() {
         let word = |name: &str| port[name].as_str().unwrap_or("-");

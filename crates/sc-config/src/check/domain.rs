@@ -238,6 +238,8 @@ impl Builder<'_> {
         consultant.connect_timeout = time("connect-timeout").unwrap_or(consultant.connect_timeout);
         consultant.first_byte_timeout = time("first-byte-timeout").unwrap_or(consultant.first_byte_timeout);
         consultant.idle_timeout = time("idle-timeout").unwrap_or(consultant.idle_timeout);
+        self.server_name(fields, &mut consultant);
+        self.balancing(fields, &mut consultant);
         Some(consultant)
     }
 

@@ -3,6 +3,7 @@
 //! Two looks: [`shape`] compares each value with the table of keys; [`build`] and [`domain`] put values together and
 //! report what they mean together. The file system is only asked whether folders and files are there, through a
 //! function, so that tests and fuzzing need none.
+mod balance;
 mod build;
 mod domain;
 mod fields;

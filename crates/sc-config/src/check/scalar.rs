@@ -2,6 +2,7 @@
 //!
 //! The kinds are those of [`crate::keys::Scalar`]. Parsing itself is done by the types that own each grammar.
 use crate::address::Address;
+use crate::balance::{Statuses, StatusesError};
 use crate::diagnostic::Diagnostic;
 use crate::keys::Scalar;
 use crate::names::{self, NamePattern};
@@ -110,6 +111,12 @@ pub(super) fn check(kind: Scalar, text: &str) -> Result<(), Problem> {
         Scalar::HeaderValue => header_value(text),
         Scalar::RedirectFrom => redirect_from(text),
         Scalar::RedirectTo => redirect_to(text),
+        Scalar::RequestPath => request_path(text),
+        Scalar::Statuses => match text.parse::<Statuses>() {
+            Ok(_) => Ok(()),
+            Err(StatusesError) => Err(must_be(kind, text).hint("as in `200` or `200-399`".to_owned())),
+        },
+        Scalar::ServerName => server_name(kind, text),
         Scalar::Credential => credential(text),
         Scalar::LogCodes => log_codes(text),
         Scalar::Redis => redis(text),
@@ -265,6 +272,21 @@ fn redirect_to(text: &str) -> Result<(), Problem> {
         return Err(Problem::new(format!("`{text}` has its `*` in the wrong place")).hint(hint));
     }
     Ok(())
+}
+
+fn request_path(text: &str) -> Result<(), Problem> {
+    if !text.starts_with('/') || text.contains('#') || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(Problem::new(format!("`{text}` is not a path")).hint(START.to_owned()));
+    }
+    Ok(())
+}
+
+fn server_name(kind: Scalar, text: &str) -> Result<(), Problem> {
+    let is_name = text.parse::<NamePattern>().is_ok_and(|name| !name.is_wildcard());
+    if is_name || text.parse::<std::net::IpAddr>().is_ok() {
+        return Ok(());
+    }
+    Err(must_be(kind, text))
 }
 
 /// Source: RFC 1929 §2, one length byte for each.

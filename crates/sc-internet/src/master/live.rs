@@ -361,6 +361,11 @@ impl Master {
                 self.happened(supervisor::Event::Failed(worker));
             }
             ToMaster::Configured { attempt, refused } => self.configured(worker, Some((attempt, refused))),
+            ToMaster::Outcasts(outcasts) => {
+                if let Some(process) = self.lives.processes.get_mut(&worker) {
+                    process.outcasts = outcasts;
+                }
+            }
             ToMaster::Drained { forced } => {
                 if forced > 0 {
                     let lane = self.lives.processes.get(&worker).map_or(0, |process| process.lane);

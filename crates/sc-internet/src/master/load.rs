@@ -36,6 +36,7 @@ pub(crate) fn try_sites(settings: &Settings) -> Result<(), SiteError> {
         marker: "try".to_owned(),
         // Nothing is asked of any application here.
         spawn: Rc::new(|_, _| {}),
+        told: Rc::new(|_| {}),
     };
     Sites::compile(sc_compile::sites(settings), environment).map(|_| ())
 }

@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
 use crate::bus::Line;
-use crate::messages::{ToMaster, ToWorker};
+use crate::messages::{Outcast, ToMaster, ToWorker};
 use crate::sockets;
 use crate::supervisor::{Moment, Worker};
 use crate::systemd;
@@ -48,6 +48,8 @@ pub(super) struct Process {
     pub(super) lane: usize,
     /// Its beats when they were last looked at, and since when they are the same.
     beats: Cell<(u64, Moment)>,
+    /// The addresses of applications that it leaves out.
+    pub(super) outcasts: Vec<Outcast>,
 }
 
 impl Process {
@@ -117,6 +119,7 @@ impl Process {
             pid,
             lane,
             beats,
+            outcasts: Vec::new(),
         })
     }
 

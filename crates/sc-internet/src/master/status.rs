@@ -1,5 +1,7 @@
 //! Everything that `shimmercat status` shows, as one JSON object.
 
+use std::collections::BTreeMap;
+
 use sc_config::{Audience, Kind, Settings};
 use sc_server::{journal, metrics::Metric};
 use serde_json::{Value, json};
@@ -33,7 +35,7 @@ impl Master {
                 "names": self.certificate.credentials.names(),
                 "not_after": self.certificate.credentials.not_after().map(journal::rfc3339),
             },
-            "sites": sites(&self.document.settings),
+            "sites": self.sites(),
             "lanes": lanes,
             "draining": self.supervisor.draining(),
             "waits_for": self.supervisor.hindrance().map(notes::hindrance_word),
@@ -44,6 +46,27 @@ impl Master {
             "redis": self.redis(),
             "log": { "lost": self.log.lost_so_far(), "dropped": totals.get(Metric::LogDropped) },
         })
+    }
+
+    /// The sites, each with the addresses of its application that workers leave out, and which workers do.
+    fn sites(&self) -> Vec<Value> {
+        let mut left_out: BTreeMap<(&str, &str), Vec<u64>> = BTreeMap::new();
+        for (worker, process) in &self.lives.processes {
+            for outcast in &process.outcasts {
+                let key = (outcast.site.as_str(), outcast.address.as_str());
+                left_out.entry(key).or_default().push(worker.0);
+            }
+        }
+        let mut sites = sites(&self.document.settings);
+        for site in &mut sites {
+            let name = site["name"].as_str().unwrap_or_default();
+            let of_site = left_out.iter().filter(|((site, _), _)| *site == name);
+            let outs: Value = of_site
+                .map(|((_, address), workers)| json!({ "address": address, "workers": workers }))
+                .collect();
+            site["left_out"] = outs;
+        }
+        sites
     }
 
     fn lane(&self, lane: &LaneView) -> Value {
@@ -80,7 +103,8 @@ impl Master {
     }
 }
 
-fn sites(settings: &Settings) -> Value {
+/// Everything about the sites but what workers know.
+fn sites(settings: &Settings) -> Vec<Value> {
     let site = |domain: &sc_config::Domain| {
         let root = match &domain.kind {
             Kind::Electric { root_dir, .. } => root_dir.as_ref(),

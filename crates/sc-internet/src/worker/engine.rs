@@ -13,7 +13,7 @@ use sc_net::tasks::Tasks;
 use sc_server::log_codes::LogCodes;
 use sc_server::metrics::Metric;
 use sc_server::{Event, Journal, Kind, Policy, Server, chain};
-use sc_site::{Disclosure, Environment, Sites};
+use sc_site::{Disclosure, EndpointStanding, Environment, Sites, Told, UpstreamEvent};
 use sc_tls::tickets::{Root, Tickets};
 use sc_tls::{Credentials, One};
 use tokio::sync::watch;
@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use super::diary::{Cells, Diary};
 use super::{HEARTBEAT, ORPHAN_TIME, Start};
 use crate::bus::{Beat, Fallback, Line, Ring, Shipper, Shipping, Target};
-use crate::messages::Document;
+use crate::messages::{Document, MOST_OUTCASTS, Outcast};
 use crate::network::PublicNetwork;
 
 /// What the master gives a worker at its start.
@@ -49,6 +49,28 @@ pub(super) struct Engine {
     counters: Rc<Counters>,
     document: RefCell<Document>,
     state: Rc<Cell<&'static str>>,
+    applications: Rc<Applications>,
+    /// Is told what happens with applications.
+    told: Told,
+}
+
+/// Whether something is new about how applications stand.
+#[derive(Default)]
+struct Applications {
+    has_news: Cell<bool>,
+}
+
+impl Applications {
+    /// Listens in on what is told.
+    fn told(self: &Rc<Self>, further: Told) -> Told {
+        let applications = self.clone();
+        Rc::new(move |event| {
+            if matches!(event, UpstreamEvent::Out { .. } | UpstreamEvent::Back { .. }) {
+                applications.has_news.set(true);
+            }
+            further(event);
+        })
+    }
 }
 
 impl Engine {
@@ -76,11 +98,13 @@ impl Engine {
         let certificate = One::new(credentials);
         let tickets = Arc::new(Tickets::new(tickets, document.instance.name().as_bytes(), now));
         let tls = sc_tls::production_config(certificate.clone(), tickets.clone()).map_err(|error| chain(&error))?;
+        let applications = Rc::new(Applications::default());
+        let told = applications.told(sc_server::upstreams::told(diary.clone(), cells.clone()));
         let server = Server::new(
             policy(&document, start.clock, seed, cells),
             diary.clone(),
             network(&document),
-            sites(&document, &tasks)?,
+            sites(&document, &tasks, &told)?,
             tls,
         );
 
@@ -111,6 +135,8 @@ impl Engine {
             counters,
             document,
             state,
+            applications,
+            told,
         })
     }
 
@@ -137,9 +163,11 @@ impl Engine {
     ///
     /// Errors: why they cannot be served; the former ones stay.
     pub(super) fn configure(&self, document: Document) -> Result<(), String> {
-        let sites = sites(&document, &self.tasks)?;
+        let sites = sites(&document, &self.tasks, &self.told)?;
         let codes = codes(&document)?;
         self.server.swap_sites(sites);
+        // Nothing is known of the new ones yet.
+        self.applications.has_news.set(true);
         self.server.swap_network(network(&document));
         self.server.swap_bounds(sc_compile::bounds(&document.settings, &[]));
         self.diary.set_codes(codes);
@@ -161,6 +189,19 @@ impl Engine {
     pub(super) fn beat(&self) {
         self.counters.add(HEARTBEAT, 1);
         self.tickets.advance((self.clock)());
+    }
+
+    /// The addresses of applications that are left out, when that has changed since it was asked last.
+    pub(super) fn news_of_applications(&self) -> Option<Vec<Outcast>> {
+        self.applications
+            .has_news
+            .take()
+            .then(|| outcasts(self.server.sites().endpoints()))
+    }
+
+    /// What was told has not gone out.
+    pub(super) fn tell_of_applications_again(&self) {
+        self.applications.has_news.set(true);
     }
 
     pub(super) fn drain_time(&self) -> Duration {
@@ -234,14 +275,29 @@ fn tasks(diary: &Rc<Diary>) -> Rc<Tasks> {
 }
 
 /// The public sites as the settings say.
-fn sites(document: &Document, tasks: &Rc<Tasks>) -> Result<Sites, String> {
+fn sites(document: &Document, tasks: &Rc<Tasks>, told: &Told) -> Result<Sites, String> {
     let tasks = tasks.clone();
     let environment = Environment {
         disclosure: Disclosure::Public,
         marker: document.marker.clone(),
         spawn: Rc::new(move |name, task| tasks.spawn(name, task)),
+        told: told.clone(),
     };
     Sites::compile(sc_compile::sites(&document.settings), environment).map_err(|error| chain(&error))
+}
+
+/// Those that are left out, as the master is told of them.
+fn outcasts(all: Vec<EndpointStanding>) -> Vec<Outcast> {
+    let is_out = |endpoint: &EndpointStanding| matches!(endpoint.state, "out" | "trial" | "unreachable");
+    let outcast = |endpoint: EndpointStanding| Outcast {
+        site: endpoint.site.to_string(),
+        address: endpoint.address.to_string(),
+    };
+    all.into_iter()
+        .filter(is_out)
+        .take(MOST_OUTCASTS)
+        .map(outcast)
+        .collect()
 }
 
 fn network(document: &Document) -> Rc<PublicNetwork> {

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::engine::Engine;
-use crate::messages::{DOCUMENT_BYTES, Document, ToMaster, ToWorker, reason};
+use crate::messages::{DOCUMENT_BYTES, Document, Outcast, ToMaster, ToWorker, reason};
 use crate::sockets::Role;
 
 /// How long a worker without a master serves on: a service manager starts another in the meantime.
@@ -206,12 +206,25 @@ impl Life {
                 }
                 _ = beat.tick() => {
                     self.engine.beat();
+                    if let Some(outcasts) = self.engine.news_of_applications() {
+                        self.tell_of_applications(outcasts);
+                    }
                     if alone_since.is_some_and(|since: Instant| since.elapsed() >= ORPHAN_TIME) {
                         alone_since = None;
                         self.drain(self.engine.drain_time());
                     }
                 }
             }
+        }
+    }
+
+    /// Tells the master, or tries again with the next beat; a master that is gone need not be told.
+    fn tell_of_applications(&self, outcasts: Vec<Outcast>) {
+        let told = serde_json::to_vec(&ToMaster::Outcasts(outcasts)).map(|bytes| self.channel.try_send(&bytes, &[]));
+        if let Ok(Err(error)) = told
+            && error.kind() == io::ErrorKind::WouldBlock
+        {
+            self.engine.tell_of_applications_again();
         }
     }
 

@@ -47,6 +47,7 @@ fn server(seed: u64) -> Server {
         disclosure: Disclosure::Public,
         marker: "test".into(),
         spawn: Rc::new(|_, _| {}),
+        told: Rc::new(|_| {}),
     };
     let sites = Sites::compile(Vec::new(), environment).unwrap();
     let mut policy = Policy::new(SystemTime::now);

@@ -237,6 +237,7 @@ fn sites(app: std::net::SocketAddr, tasks: &Rc<Tasks>, panics: bool) -> Sites {
             }
             tasks.spawn(name, task);
         }),
+        told: Rc::new(|_| {}),
     };
     Sites::compile(specs, environment).unwrap()
 }

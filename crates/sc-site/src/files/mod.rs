@@ -337,7 +337,7 @@ impl Files {
 
     fn fault(&self, fault: &Fault, exchange: &Exchange, notes: &Notes) -> Answer {
         notes.set_handler(Handler::Page);
-        notes.set_fault(fault.chain());
+        notes.set_fault(fault);
         let url = exchange.url();
         let attempted = Attempted {
             method: &exchange.method,

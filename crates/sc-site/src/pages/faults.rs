@@ -192,7 +192,8 @@ pub(crate) fn fault(fault: &Fault, attempted: &Attempted<'_>, form: Form, to: Di
     let is_passing = matches!(status.as_u16(), 502..=504);
     if to == Disclosure::Public {
         let page = plain(status);
-        return if is_passing {
+        // Only where it is known that the application works, and will be free again (RFC 9110 §15.6.4).
+        return if status == StatusCode::SERVICE_UNAVAILABLE {
             page.retry_after(COME_BACK).answer(form)
         } else {
             page.answer(form)

@@ -8,27 +8,44 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use sc_http::client::{H1, H2};
-use sc_http::fastcgi::FastCgi;
-use sc_http::{Fault, Kind, Retry, Side};
+use sc_http::client::{H1, H2, Incoming, Outgoing, SendError};
+use sc_http::fastcgi::{Call, FastCgi, Listener};
+use sc_http::{ClientLimits, Fault, Interim, Kind, Protocol, Retry, Side};
 use sc_net::UpstreamAddr;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use super::choice::Candidate;
 use super::dial::{Dialer, Fresh, Io, resolver_for};
-use super::health::Health;
+use super::health::{Change, Health, Verdict};
 use crate::sites::Spawn;
-use crate::spec::{PoolSpec, UpstreamProtocol};
+use crate::spec::{HealthSpec, PoolSpec, UpstreamProtocol};
+use crate::upstreams::{EndpointStanding, Told, UpstreamEvent};
+
+/// What the addresses of one application have in common.
+pub(crate) struct Group {
+    /// The site.
+    pub(crate) site: Rc<str>,
+    /// How many addresses there are.
+    pub(crate) all: usize,
+    /// How many of them are left out.
+    pub(crate) out: Cell<usize>,
+    /// Who is told of it.
+    pub(crate) told: Told,
+}
 
 /// One address and its connections.
 pub(crate) struct Endpoint {
     pub(crate) addr: UpstreamAddr,
     /// The address as records have it.
     pub(crate) label: Rc<str>,
-    pub(crate) health: Health,
-    dialer: Dialer,
+    health: Health,
+    group: Rc<Group>,
+    pub(crate) dialer: Dialer,
     pool: PoolSpec,
     places: Arc<Semaphore>,
+    /// Exchanges that wait for a place.
+    waiting: Cell<usize>,
     idle: RefCell<Vec<Idle>>,
     shared: RefCell<Vec<Shared>>,
     /// Held while a connection is made that others could share, so that they wait for it rather than make their own.
@@ -36,7 +53,9 @@ pub(crate) struct Endpoint {
     /// Whether the application's TLS has chosen HTTP/1.1, so that there is nothing to share.
     keeps_apart: Cell<bool>,
     sweeps: Cell<bool>,
-    spawn: Spawn,
+    /// Dropped with the address: ends its checks.
+    _ends_checks: oneshot::Sender<()>,
+    pub(crate) spawn: Spawn,
 }
 
 /// A connection that rests.
@@ -57,6 +76,23 @@ struct Shared {
 pub(crate) struct Place {
     _permit: OwnedSemaphorePermit,
     _busy: Option<Rc<()>>,
+    endpoint: Rc<Endpoint>,
+}
+
+/// A place that is waited for.
+struct Waiting<'a>(&'a Cell<usize>);
+
+impl<'a> Waiting<'a> {
+    fn begin(waiting: &'a Cell<usize>) -> Self {
+        waiting.set(waiting.get() + 1);
+        Waiting(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 /// A connection for one exchange.
@@ -98,6 +134,50 @@ impl From<Resting> for Connection {
     }
 }
 
+impl Connection {
+    /// The version that is spoken on it.
+    pub(crate) fn version(&self) -> Protocol {
+        match self {
+            Connection::H1(_) | Connection::FastCgi(_) => Protocol::Http11,
+            Connection::H2(_) => Protocol::Http2,
+        }
+    }
+
+    /// Sends one request and waits for the head of the answer; a connection that can carry another exchange goes to `reuse`.
+    pub(crate) async fn send(
+        self,
+        out: Outgoing,
+        way: Way<'_>,
+        reuse: impl FnOnce(Resting) + 'static,
+    ) -> Result<Incoming, SendError> {
+        match self {
+            Connection::H1(connection) => {
+                let reuse = Box::new(move |connection| reuse(Resting::H1(connection)));
+                connection.send(out, way.interim, way.limits, reuse).await
+            }
+            Connection::FastCgi(connection) => {
+                let Some(call) = way.call else {
+                    let fault = Fault::new(Side::Local, Kind::Internal, "a FastCGI application without its call");
+                    return Err(SendError { fault, outgoing: None });
+                };
+                let reuse = Box::new(move |connection| reuse(Resting::FastCgi(connection)));
+                connection.send(out, call, way.limits, way.complain, reuse).await
+            }
+            Connection::H2(connection) => connection.send(out, way.interim, way.limits).await,
+        }
+    }
+}
+
+/// How a request is sent.
+pub(crate) struct Way<'a> {
+    pub(crate) interim: &'a Interim,
+    pub(crate) limits: &'a ClientLimits,
+    /// What a FastCGI application is told besides.
+    pub(crate) call: Option<&'a Call>,
+    /// Hears what a FastCGI application complains of.
+    pub(crate) complain: Listener,
+}
+
 /// What an exchange needs of its connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Need<'a> {
@@ -109,52 +189,155 @@ pub(crate) struct Need<'a> {
     pub(crate) is_fresh: bool,
 }
 
+impl Place {
+    /// Notes that the answer came to its end.
+    pub(crate) fn completed(&self) {
+        self.endpoint.completed();
+    }
+
+    /// Notes that the answer broke off.
+    pub(crate) fn broke_off(&self, fault: &Fault) {
+        if fault.side() == Side::Upstream {
+            self.endpoint.failed(false, || fault.chain());
+        }
+    }
+}
+
 impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Endpoint")
             .field("addr", &self.addr)
-            .field("load", &self.load())
+            .field("busy", &self.busy_places())
             .finish_non_exhaustive()
     }
 }
 
 impl Endpoint {
-    /// An address without connections yet.
-    pub(crate) fn new(addr: UpstreamAddr, mut dialer: Dialer, pool: PoolSpec, spawn: Spawn) -> Self {
+    /// An address without connections yet. The second part is resolved when the address is dropped.
+    pub(crate) fn new(
+        addr: UpstreamAddr,
+        mut dialer: Dialer,
+        pool: PoolSpec,
+        health: Health,
+        group: Rc<Group>,
+        spawn: Spawn,
+    ) -> (Self, oneshot::Receiver<()>) {
         dialer.resolver = resolver_for(&addr);
-        Endpoint {
+        let (ends_checks, ended) = oneshot::channel();
+        let endpoint = Endpoint {
             label: addr.to_string().into(),
             addr,
-            health: Health::default(),
+            health,
+            group,
             dialer,
             pool,
             places: Arc::new(Semaphore::new(pool.busy.max(1))),
+            waiting: Cell::new(0),
             idle: RefCell::default(),
             shared: RefCell::default(),
             making: Mutex::new(()),
             keeps_apart: Cell::new(false),
             sweeps: Cell::new(false),
+            _ends_checks: ends_checks,
             spawn,
-        }
+        };
+        (endpoint, ended)
     }
 
     /// Exchanges under way.
-    pub(crate) fn load(&self) -> usize {
+    fn busy_places(&self) -> usize {
         self.pool.busy.max(1).saturating_sub(self.places.available_permits())
+    }
+
+    /// Itself in a choice; `was_tried` says whether the request has failed here already.
+    pub(crate) fn candidate(&self, was_tried: bool, now: Instant) -> Candidate {
+        Candidate {
+            standing: self.health.standing(now),
+            was_tried,
+            has_room: self.places.available_permits() > 0,
+            load: self.busy_places() + self.waiting.get(),
+            share: self.health.share(now),
+        }
+    }
+
+    /// How it stands, for people.
+    pub(crate) fn standing(&self, now: Instant) -> EndpointStanding {
+        EndpointStanding {
+            site: self.group.site.clone(),
+            address: self.label.clone(),
+            state: self.health.word(now),
+            busy: self.busy_places(),
+            waiting: self.waiting.get(),
+        }
+    }
+
+    /// Notes that a request was chosen to find out whether it is well again, if that is what it is.
+    pub(crate) fn chosen(&self, now: Instant) {
+        self.health.begin_trial(now);
+    }
+
+    /// Notes that it began to answer.
+    pub(crate) fn answered(&self) {
+        // The clock is read only when there is something to decide.
+        if self.health.is_out() {
+            let change = self.health.answered(Instant::now());
+            self.tell(change, || "it answered".to_owned());
+        }
+    }
+
+    /// Notes that its answer came to its end.
+    pub(crate) fn completed(&self) {
+        self.health.completed();
+    }
+
+    /// Notes that it could not be reached, or did not answer as it should.
+    pub(crate) fn failed(&self, is_unreachable: bool, why: impl FnOnce() -> String) {
+        let change = self.health.failed(is_unreachable, Instant::now());
+        self.tell(change, why);
+    }
+
+    /// Notes what a check found.
+    pub(crate) fn checked(&self, verdict: Verdict, spec: &HealthSpec, why: String) {
+        (self.group.told)(UpstreamEvent::Checked {
+            is_good: verdict == Verdict::Good,
+        });
+        let change = self.health.checked(verdict, spec, Instant::now());
+        self.tell(change, || why);
+    }
+
+    fn tell(&self, change: Option<Change>, why: impl FnOnce() -> String) {
+        let Some(change) = change else { return };
+        let (group, out) = (&self.group, self.group.out.get());
+        let out = match change {
+            Change::Out { .. } => out.saturating_add(1),
+            Change::Back => out.saturating_sub(1),
+        };
+        group.out.set(out);
+        let (site, address) = (group.site.clone(), self.label.clone());
+        let (fit, of) = (group.all.saturating_sub(out), group.all);
+        (group.told)(match change {
+            Change::Out { cause, pause } => UpstreamEvent::Out {
+                site,
+                address,
+                cause,
+                why: why(),
+                pause,
+                fit,
+                of,
+            },
+            Change::Back => UpstreamEvent::Back { site, address, fit, of },
+        });
     }
 
     /// Takes a place and a connection: one that rests, one that can be shared, or a new one.
     ///
-    /// Errors: [`Kind::UpstreamBusy`] when no place became free in time; what dialling met.
+    /// Shape: `until` is when waiting for a place ends, over all addresses; it is set when there is first something to wait for.
+    /// Errors: [`Kind::UpstreamBusy`] when no place became free in time, or too many wait; what dialling met.
     /// Cancel: gives the place back.
-    pub(crate) async fn lease(self: &Rc<Self>, need: Need<'_>) -> Result<Lease, Fault> {
-        let waited = timeout(self.dialer.timeouts.queue, self.places.clone().acquire_owned()).await;
-        let permit = match waited {
-            Ok(Ok(permit)) => permit,
-            Ok(Err(_)) | Err(_) => return Err(self.busy()),
-        };
+    pub(crate) async fn lease(self: &Rc<Self>, need: Need<'_>, until: &Cell<Option<Instant>>) -> Result<Lease, Fault> {
+        let permit = self.place(until).await?;
         if let Some(found) = self.ready(need) {
-            return Ok(found.lease(permit));
+            return Ok(found.lease(permit, self));
         }
         let may_share = match self.dialer.protocol {
             UpstreamProtocol::Http | UpstreamProtocol::FastCgi => false,
@@ -162,20 +345,42 @@ impl Endpoint {
             UpstreamProtocol::Https => !need.is_upgrade && !self.keeps_apart.get(),
         };
         if !may_share {
-            return Ok(self.fresh(need).await?.lease(permit));
+            return Ok(self.fresh(need).await?.lease(permit, self));
         }
         // Not for ever: where each attempt runs into its time limit, a long queue would wait for all of them in turn.
         let _making = timeout(self.dialer.timeouts.connect, self.making.lock()).await.ok();
         // Whoever held the lock before may have made what is needed.
         match self.ready(need) {
-            Some(found) => Ok(found.lease(permit)),
-            None => Ok(self.fresh(need).await?.lease(permit)),
+            Some(found) => Ok(found.lease(permit, self)),
+            None => Ok(self.fresh(need).await?.lease(permit, self)),
+        }
+    }
+
+    async fn place(&self, until: &Cell<Option<Instant>>) -> Result<OwnedSemaphorePermit, Fault> {
+        if let Ok(permit) = self.places.clone().try_acquire_owned() {
+            return Ok(permit);
+        }
+        if self.waiting.get() >= self.pool.waiting {
+            let detail = format!(
+                "all {} places at {} are in use, and {} requests wait already",
+                self.pool.busy, self.addr, self.pool.waiting
+            );
+            return Err(Fault::new(Side::Upstream, Kind::UpstreamBusy, detail).retry(Retry::Safe));
+        }
+        let deadline = until
+            .get()
+            .unwrap_or_else(|| Instant::now() + self.dialer.timeouts.queue);
+        until.set(Some(deadline));
+        let _waiting = Waiting::begin(&self.waiting);
+        match timeout_at(deadline, self.places.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => Err(self.busy()),
         }
     }
 
     fn busy(&self) -> Fault {
         let detail = format!(
-            "all {} connections to {} are in use, and none became free within {} s",
+            "all {} places at {} are in use, and none became free within {} s",
             self.pool.busy,
             self.addr,
             self.dialer.timeouts.queue.as_secs_f32()
@@ -316,10 +521,11 @@ struct Ready {
 }
 
 impl Ready {
-    fn lease(self, permit: OwnedSemaphorePermit) -> Lease {
+    fn lease(self, permit: OwnedSemaphorePermit, endpoint: &Rc<Endpoint>) -> Lease {
         let place = Place {
             _permit: permit,
             _busy: self.busy,
+            endpoint: endpoint.clone(),
         };
         Lease {
             connection: self.connection,

@@ -1,9 +1,13 @@
 //! The application behind a site: choosing an address, sending the request, trying again where that is safe, answering.
 //!
-//! Follow [`Upstream::answer`]. What the application gets to see is [`request`]'s, which address is asked [`health`]'s,
-//! connections are [`endpoint`]'s and [`dial`]'s, what FastCGI wants besides [`responder`]'s, websockets between HTTP versions [`websocket`]'s. Bodies stream both ways
-//! and are never kept; so a request is sent again only while its body is whole.
+//! Follow [`Upstream::answer`]. What the application gets to see is [`request`]'s, which address is asked [`choice`]'s and
+//! [`health`]'s with its [`check`]s, how often [`budget`]'s; connections are [`endpoint`]'s and [`dial`]'s, what FastCGI wants
+//! besides [`responder`]'s, websockets between HTTP versions [`websocket`]'s. Bodies stream both ways and are never kept; so
+//! a request is sent again only while its body is whole.
 
+mod budget;
+mod check;
+mod choice;
 mod dial;
 mod endpoint;
 mod health;
@@ -12,6 +16,8 @@ mod responder;
 mod watched;
 mod websocket;
 
+use std::cell::Cell;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -23,9 +29,12 @@ use sc_http::{Answer, ClientLimits, Exchange, Fault, Head, Interim, Kind, Payloa
 use sc_tls::{H2_AND_HTTP11, HTTP11_ONLY, client_config};
 use tokio::time::Instant;
 
+use self::budget::Budget;
+use self::choice::Wish;
 use self::dial::{Dialer, Tls};
-use self::endpoint::{Connection, Endpoint, Lease, Need, Place, Resting};
-use self::health::Candidate;
+use self::endpoint::{Endpoint, Group, Lease, Need, Place, Way};
+pub use self::health::Cause;
+use self::health::Health;
 use self::responder::Responder;
 use self::watched::{Tunnel, Watched};
 use self::websocket::Opening;
@@ -33,20 +42,21 @@ use crate::files::Program;
 use crate::pages::Form;
 use crate::pages::faults::{self, Attempted};
 use crate::random::Random;
-use crate::spec::{Timeouts, UpstreamProtocol};
+use crate::spec::{BalanceSpec, RetrySpec, Timeouts, UpstreamProtocol};
+use crate::upstreams::{EndpointStanding, Told, UpstreamEvent};
 use crate::{Around, Disclosure, Environment, Handler, NamePattern, Notes, SiteError, UpstreamSpec};
 
-/// How often one request is sent at most.
-const ATTEMPTS: usize = 4;
-
 /// The application behind a site.
-#[derive(Debug)]
 pub(crate) struct Upstream {
     endpoints: Vec<Rc<Endpoint>>,
     /// Set for FastCGI.
     responder: Option<Responder>,
     timeouts: Timeouts,
     limits: ClientLimits,
+    balance: BalanceSpec,
+    retries: RetrySpec,
+    budget: Budget,
+    told: Told,
     discloses_errors: bool,
     disclosure: Disclosure,
     marker: HeaderValue,
@@ -71,6 +81,27 @@ struct Reply {
     incoming: Incoming,
     version: Protocol,
     place: Place,
+    /// Whether its status speaks for the application.
+    is_good: bool,
+}
+
+/// An attempt that failed.
+struct Failed {
+    fault: Fault,
+    /// The request, if it is whole.
+    outgoing: Option<Box<Outgoing>>,
+    /// Whether the connection had carried an exchange before.
+    is_reused: bool,
+    /// Whether there was no connection at all.
+    is_unconnected: bool,
+}
+
+impl std::fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upstream")
+            .field("endpoints", &self.endpoints)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Upstream {
@@ -98,6 +129,15 @@ impl Upstream {
             UpstreamProtocol::Https => Some((config(H2_AND_HTTP11)?, config(HTTP11_ONLY)?)),
             UpstreamProtocol::Http | UpstreamProtocol::H2c | UpstreamProtocol::FastCgi => None,
         };
+        let group = Rc::new(Group {
+            site: site.to_string().into(),
+            all: spec.addrs.len(),
+            out: Cell::new(0),
+            told: environment.told.clone(),
+        });
+        let random = Random::new(seed(&environment.marker));
+        let is_fastcgi = spec.protocol == UpstreamProtocol::FastCgi;
+        let responder = is_fastcgi.then(|| Responder::new(&spec.fastcgi, folder));
         let endpoint = |addr| {
             let tls = tls.as_ref().map(|(any, http11)| Tls {
                 any: any.clone(),
@@ -110,22 +150,39 @@ impl Upstream {
                 timeouts: spec.timeouts,
                 resolver: Default::default(),
             };
-            Rc::new(Endpoint::new(addr, dialer, spec.pool, environment.spawn.clone()))
+            let health = Health::new(&spec.balance, group.all == 1);
+            let spawn = environment.spawn.clone();
+            let (endpoint, ended) = Endpoint::new(addr, dialer, spec.pool, health, group.clone(), spawn);
+            let endpoint = Rc::new(endpoint);
+            if let Some(health) = &spec.health {
+                let checker = check::Checker {
+                    host: site.stem().to_owned(),
+                    call: responder.as_ref().map(|responder| responder.check(&health.path)),
+                    spec: health.clone(),
+                    marker: marker.clone(),
+                    random: Random::new(random.next()),
+                };
+                checker.start(&endpoint, ended);
+            }
+            endpoint
         };
         let limits = ClientLimits {
             first_byte_time: spec.timeouts.first_byte,
             idle_time: spec.timeouts.idle,
             ..ClientLimits::default()
         };
-        let is_fastcgi = spec.protocol == UpstreamProtocol::FastCgi;
         Ok(Upstream {
-            responder: is_fastcgi.then(|| Responder::new(&spec.fastcgi, folder)),
-            endpoints: spec.addrs.into_iter().map(endpoint).collect(),
+            endpoints: spec.addrs.iter().cloned().map(endpoint).collect(),
+            responder,
             timeouts: spec.timeouts,
             limits,
+            budget: Budget::new(spec.retries),
+            retries: spec.retries,
+            balance: spec.balance,
+            told: environment.told.clone(),
             discloses_errors: spec.discloses_errors,
             disclosure: environment.disclosure,
-            random: Random::new(seed(&environment.marker)),
+            random,
             marker,
         })
     }
@@ -187,95 +244,167 @@ impl Upstream {
             .unwrap_or_else(|fault| self.page(&fault, &asked, notes))
     }
 
-    /// Sends a request until there is an answer, or no address or attempt is left.
+    /// How its addresses stand.
+    pub(crate) fn standings(&self) -> impl Iterator<Item = EndpointStanding> {
+        let now = Instant::now();
+        self.endpoints.iter().map(move |endpoint| endpoint.standing(now))
+    }
+
+    /// Sends a request until there is an answer, or nothing speaks for sending it again.
     async fn ask(&self, mut out: Outgoing, asked: &Asked, notes: &Notes) -> Result<Reply, Fault> {
-        let mut was_tried = vec![false; self.endpoints.len()];
-        let mut again_at = None;
-        let mut last = None;
-        for _ in 0..ATTEMPTS {
-            let is_fresh = again_at.is_some();
-            let Some(at) = again_at.take().or_else(|| self.choose(&was_tried)) else {
-                break;
+        let now = Instant::now();
+        self.budget.came(now);
+        let mut tries = Tries {
+            was_tried: vec![false; self.endpoints.len()],
+            left: self.retries.most,
+            is_fresh: false,
+            is_risked: false,
+        };
+        let queue_until = Cell::new(None);
+        let is_repeatable = out.method.is_safe() && out.upgrade.is_none();
+        let mut at = self.choose(&tries, false, is_repeatable, now);
+        loop {
+            let Some(endpoint) = at.and_then(|at| self.endpoints.get(at)) else {
+                let detail = "no address of the application was asked";
+                return Err(Fault::new(Side::Local, Kind::Internal, detail));
             };
-            let (Some(endpoint), Some(was_tried)) = (self.endpoints.get(at), was_tried.get_mut(at)) else {
-                break;
-            };
-            if last.is_some() {
-                notes.add_retry();
-            }
             notes.set_upstream(&endpoint.label);
-            let (fault, given_back, is_reused) = match self.attempt(endpoint, out, asked, is_fresh, notes).await {
+            let need = Need {
+                asked: &asked.host,
+                is_upgrade: asked.opening.is_some(),
+                is_fresh: tries.is_fresh,
+            };
+            let failed = match self.attempt(endpoint, out, asked, need, &queue_until, notes).await {
                 Ok(reply) => return Ok(reply),
                 Err(failed) => failed,
             };
-            self.note_failure(endpoint, &fault, notes);
-            match given_back.filter(|out| may_repeat(&fault, &out.method, is_reused)) {
-                Some(given_back) => out = *given_back,
-                None => return Err(fault),
+            notes.add_tried(format!("{}: {}", endpoint.addr, failed.fault.chain()));
+            self.note_failure(endpoint, &failed);
+            match self.again(at, &mut tries, failed, notes) {
+                Ok((next, request)) => (at, out) = (Some(next), *request),
+                Err(fault) => return Err(fault),
             }
-            // A connection that rested may have been closed meanwhile; a new one to the same address tells.
-            if is_reused {
-                again_at = Some(at);
-            } else {
+            notes.add_retry();
+        }
+    }
+
+    /// Decides whether a request is sent again, and where (RFC 9110 §9.2.2).
+    ///
+    /// Errors: the fault that it failed with, when it is not.
+    fn again(
+        &self,
+        at: Option<usize>,
+        tries: &mut Tries,
+        failed: Failed,
+        notes: &Notes,
+    ) -> Result<(usize, Box<Outgoing>), Fault> {
+        let Failed {
+            fault,
+            outgoing,
+            is_reused,
+            ..
+        } = failed;
+        let (Some(at), Some(request)) = (at, outgoing) else {
+            return Err(fault);
+        };
+        let is_unprocessed = fault.retryable() == Retry::Safe;
+        let may_repeat = match fault.retryable() {
+            Retry::Safe => true,
+            // It may have been processed. Once is a risk worth taking; what brings one address down must not visit all.
+            Retry::Idempotent => request.method.is_idempotent() && !std::mem::replace(&mut tries.is_risked, !is_reused),
+            Retry::No => false,
+        };
+        if !may_repeat {
+            return Err(fault);
+        }
+        // A connection that rested may have been closed meanwhile; a new one to the same address tells.
+        tries.is_fresh = is_reused;
+        let next = if is_reused {
+            Some(at)
+        } else {
+            if let Some(was_tried) = tries.was_tried.get_mut(at) {
                 *was_tried = true;
             }
-            last = Some(fault);
+            self.choose(tries, true, false, Instant::now())
+        };
+        let Some(next) = next else {
+            return Err(fault);
+        };
+        // What an application let go of without a look costs it nothing, and is no sign of an outage.
+        if !(is_reused && is_unprocessed) {
+            if tries.left == 0 {
+                return Err(fault);
+            }
+            tries.left -= 1;
+            let is_sent = self.budget.allows(Instant::now());
+            (self.told)(UpstreamEvent::Again { is_sent });
+            if !is_sent {
+                notes.add_tried("not sent again: too many requests were, in the last ten seconds");
+                return Err(fault);
+            }
         }
-        Err(last.unwrap_or_else(|| Fault::new(Side::Local, Kind::Internal, "no address of the application was asked")))
+        Ok((next, request))
     }
 
     /// Sends a request to one address.
-    ///
-    /// Errors: what went wrong, the request if it is whole, and whether the connection had carried an exchange before.
     async fn attempt(
         &self,
         endpoint: &Rc<Endpoint>,
         out: Outgoing,
         asked: &Asked,
-        is_fresh: bool,
+        need: Need<'_>,
+        queue_until: &Cell<Option<Instant>>,
         notes: &Notes,
-    ) -> Result<Reply, (Fault, Option<Box<Outgoing>>, bool)> {
-        let need = Need {
-            asked: &asked.host,
-            is_upgrade: asked.opening.is_some(),
-            is_fresh,
-        };
-        let lease = match endpoint.lease(need).await {
+    ) -> Result<Reply, Failed> {
+        let lease = match endpoint.lease(need, queue_until).await {
             Ok(lease) => lease,
-            Err(fault) => return Err((fault, Some(Box::new(out)), false)),
+            Err(fault) => {
+                return Err(Failed {
+                    is_unconnected: fault.kind() != Kind::UpstreamBusy,
+                    fault,
+                    outgoing: Some(Box::new(out)),
+                    is_reused: false,
+                });
+            }
         };
         let is_reused = lease.is_reused;
         notes.set_reused(is_reused);
         let sent = self.send(endpoint, lease, out, asked, notes).await;
-        sent.map_err(|error| (error.fault, error.outgoing, is_reused))
+        sent.map_err(|error| Failed {
+            fault: error.fault,
+            outgoing: error.outgoing,
+            is_reused,
+            is_unconnected: false,
+        })
     }
 
-    fn choose(&self, was_tried: &[bool]) -> Option<usize> {
+    fn choose(&self, tries: &Tries, is_again: bool, is_repeatable: bool, now: Instant) -> Option<usize> {
         if self.endpoints.len() == 1 {
-            return was_tried.first().is_some_and(|tried| !tried).then_some(0);
+            return tries.was_tried.first().is_some_and(|tried| !tried).then_some(0);
         }
-        let now = Instant::now();
-        let candidate = |(endpoint, was_tried): (&Rc<Endpoint>, &bool)| Candidate {
-            is_in: endpoint.health.is_in(now),
-            was_tried: *was_tried,
-            load: endpoint.load(),
+        let pairs = self.endpoints.iter().zip(&tries.was_tried);
+        let candidates: Vec<_> = pairs
+            .map(|(endpoint, was_tried)| endpoint.candidate(*was_tried, now))
+            .collect();
+        let wish = Wish {
+            panic_percent: self.balance.panic_percent,
+            is_again,
+            is_repeatable,
         };
-        let candidates: Vec<_> = self.endpoints.iter().zip(was_tried).map(candidate).collect();
-        health::choose(&candidates, &self.random)
+        let chosen = choice::choose(&candidates, wish, &self.random);
+        if let Some(endpoint) = chosen.and_then(|at| self.endpoints.get(at)) {
+            endpoint.chosen(now);
+        }
+        chosen
     }
 
-    fn note_failure(&self, endpoint: &Endpoint, fault: &Fault, notes: &Notes) {
-        notes.add_tried(format!("{}: {}", endpoint.addr, fault.chain()));
-        if !matches!(
-            fault.kind(),
-            Kind::DownstreamClosed
-                | Kind::RequestTimeout
-                | Kind::BodyTooLarge
-                | Kind::BadRequest
-                | Kind::HeadersTooLarge
-                | Kind::LengthRequired
-        ) {
-            endpoint.health.fail(Instant::now());
+    fn note_failure(&self, endpoint: &Endpoint, failed: &Failed) {
+        let (fault, kind) = (&failed.fault, failed.fault.kind());
+        (self.told)(UpstreamEvent::Attempt { fault: Some(kind) });
+        // A connection that rested and was closed says nothing about its application, nor does one that is busy.
+        let was_resting = failed.is_reused && fault.retryable() != Retry::No;
+        if fault.side() == Side::Upstream && kind != Kind::UpstreamBusy && !was_resting {
+            endpoint.failed(failed.is_unconnected, || fault.chain());
         }
     }
 
@@ -288,45 +417,45 @@ impl Upstream {
         notes: &Notes,
     ) -> Result<Reply, SendError> {
         let began = Instant::now();
-        let version = match lease.connection {
-            Connection::H1(_) | Connection::FastCgi(_) => Protocol::Http11,
-            Connection::H2(_) => Protocol::Http2,
-        };
+        let version = lease.connection.version();
         if let Some(opening) = &asked.opening {
             opening.dress(&mut out, version);
         }
-        let incoming = match lease.connection {
-            Connection::H1(connection) => {
-                let endpoint = Rc::downgrade(endpoint);
-                let reuse = Box::new(move |connection| {
-                    if let Some(endpoint) = endpoint.upgrade() {
-                        endpoint.give_back(Resting::H1(connection));
-                    }
-                });
-                connection.send(out, &asked.interim, &self.limits, reuse).await?
+        let owner = Rc::downgrade(endpoint);
+        let reuse = move |connection| {
+            if let Some(endpoint) = owner.upgrade() {
+                endpoint.give_back(connection);
             }
-            Connection::FastCgi(connection) => {
-                let Some(call) = &asked.call else {
-                    let fault = Fault::new(Side::Local, Kind::Internal, "a FastCGI application without its call");
-                    return Err(SendError { fault, outgoing: None });
-                };
-                let endpoint = Rc::downgrade(endpoint);
-                let reuse = Box::new(move |connection| {
-                    if let Some(endpoint) = endpoint.upgrade() {
-                        endpoint.give_back(Resting::FastCgi(connection));
-                    }
-                });
-                connection.send(out, call, &self.limits, Rc::new(|_| {}), reuse).await?
-            }
-            Connection::H2(connection) => connection.send(out, &asked.interim, &self.limits).await?,
         };
+        let way = Way {
+            interim: &asked.interim,
+            limits: &self.limits,
+            call: asked.call.as_ref(),
+            complain: Rc::new(|_| {}),
+        };
+        let incoming = lease.connection.send(out, way, reuse).await?;
         notes.set_first_byte(began.elapsed());
-        endpoint.health.succeed();
+        (self.told)(UpstreamEvent::Attempt { fault: None });
+        let is_good = self.is_good(endpoint, &incoming);
         Ok(Reply {
             incoming,
             version,
             place: lease.place,
+            is_good,
         })
+    }
+
+    /// Notes what the head of an answer says about its address.
+    fn is_good(&self, endpoint: &Endpoint, incoming: &Incoming) -> bool {
+        let status = match incoming {
+            Incoming::Response { head, .. } | Incoming::Upgraded { head, .. } => head.status,
+        };
+        if is_among(status, &self.balance.failing_statuses) {
+            endpoint.failed(false, || format!("it answered {status}"));
+            return false;
+        }
+        endpoint.answered();
+        true
     }
 
     /// Makes the application's answer ours.
@@ -338,9 +467,13 @@ impl Upstream {
                 if head.status.is_server_error() && self.disclosure == Disclosure::Public && !self.discloses_errors {
                     return Ok(without_details(&head, asked));
                 }
-                Ok(Answer::new(head, Watched::body(body, notes.clone(), reply.place)))
+                Ok(Answer::new(
+                    head,
+                    Watched::body(body, notes.clone(), reply.place, reply.is_good),
+                ))
             }
             Incoming::Upgraded { mut head, io } => {
+                reply.place.completed();
                 let protocol = head.headers.remove(UPGRADE);
                 if let Some(opening) = &asked.opening {
                     opening.agree(&mut head.headers, reply.version)?;
@@ -363,7 +496,7 @@ impl Upstream {
 
     fn page(&self, fault: &Fault, asked: &Asked, notes: &Notes) -> Answer {
         notes.set_handler(Handler::Page);
-        notes.set_fault(fault.chain());
+        notes.set_fault(fault);
         let tried = notes.tried();
         let attempted = Attempted {
             method: &asked.method,
@@ -383,13 +516,20 @@ fn without_details(head: &Head, asked: &Asked) -> Answer {
     answer
 }
 
-/// Whether a request that failed may be sent again (RFC 9110 §9.2.2).
-fn may_repeat(fault: &Fault, method: &Method, is_reused: bool) -> bool {
-    match fault.retryable() {
-        Retry::Safe => true,
-        Retry::Idempotent => is_reused && method.is_idempotent(),
-        Retry::No => false,
-    }
+/// What has been tried for a request.
+struct Tries {
+    was_tried: Vec<bool>,
+    /// How often it may still be sent again.
+    left: usize,
+    /// Whether a resting connection has just failed it.
+    is_fresh: bool,
+    /// Whether it was sent again though it may have been processed.
+    is_risked: bool,
+}
+
+/// Whether a status is in one of these ranges.
+fn is_among(status: StatusCode, ranges: &[RangeInclusive<u16>]) -> bool {
+    ranges.iter().any(|range| range.contains(&status.as_u16()))
 }
 
 /// A number from the instance's marker, which is another one each time.

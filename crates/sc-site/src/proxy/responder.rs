@@ -80,6 +80,25 @@ impl Responder {
         })
     }
 
+    /// Makes the call of a check: a program at this path below the folder, or something that the application answers by
+    /// itself, as php-fpm does with its `ping.path`.
+    pub(crate) fn check(&self, path: &str) -> Call {
+        let name = path.split('?').next().unwrap_or(path).as_bytes().to_vec();
+        let script = Script {
+            filename: Some([self.root.as_deref().unwrap_or_default(), &name[..]].concat()),
+            document_root: self.root.clone(),
+            name,
+            path_info: Vec::new(),
+        };
+        Call {
+            script,
+            client: None,
+            local: None,
+            variables: self.variables.clone(),
+            is_kept: false,
+        }
+    }
+
     fn script(&self, path: &str, program: Option<Program>) -> Result<Script, Fault> {
         let (name, path_info) = match (program, &self.root, &self.front) {
             (Some(program), ..) => (program.name, program.path_info),

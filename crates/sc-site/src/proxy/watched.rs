@@ -23,18 +23,24 @@ pub(crate) struct Watched {
     notes: Rc<Notes>,
     /// Given up with the last frame, not when the client has taken it.
     place: Option<Place>,
+    /// Whether an end as it should be speaks for the application.
+    is_good: bool,
 }
 
 impl Watched {
-    /// Watches a body; an empty one needs no watching.
-    pub(crate) fn body(body: Body, notes: Rc<Notes>, place: Place) -> Body {
+    /// Watches a body; an empty one needs no watching. `is_good` says whether its end speaks for the application.
+    pub(crate) fn body(body: Body, notes: Rc<Notes>, place: Place, is_good: bool) -> Body {
         if http_body::Body::is_end_stream(&body) {
+            if is_good {
+                place.completed();
+            }
             return body;
         }
         Body::stream(Watched {
             body,
             notes,
             place: Some(place),
+            is_good,
         })
     }
 }
@@ -47,10 +53,16 @@ impl http_body::Body for Watched {
         let polled = http_body::Body::poll_frame(Pin::new(&mut self.body), cx);
         match &polled {
             Poll::Ready(Some(Err(fault))) => {
-                self.notes.set_fault(fault.chain());
-                self.place = None;
+                self.notes.set_fault(fault);
+                if let Some(place) = self.place.take() {
+                    place.broke_off(fault);
+                }
             }
-            Poll::Ready(None) => self.place = None,
+            Poll::Ready(None) => {
+                if let Some(place) = self.place.take().filter(|_| self.is_good) {
+                    place.completed();
+                }
+            }
             Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
         }
         polled

@@ -534,6 +534,7 @@ fn bad_headers_redirects_and_names_are_refused_at_compile_time() {
             disclosure: Disclosure::Developer,
             marker: "m".into(),
             spawn: std::rc::Rc::new(|_, _| {}),
+            told: std::rc::Rc::new(|_| {}),
         };
         sc_site::Sites::compile(vec![spec], environment)
             .map(|_| ())

@@ -1,5 +1,6 @@
 //! Asking a site and reading what it answers.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::path::Path;
 use std::rc::Rc;
@@ -9,7 +10,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use sc_http::{Authority, Body, Exchange, Form, Interim, Meter, Payload, Protocol, Scheme};
 use sc_net::{ClientAddr, LocalAddr, Tasks};
-use sc_site::{Around, Disclosure, Environment, FilesSpec, NamePattern, Notes, SiteSpec, Sites, UpstreamSpec};
+use sc_site::{
+    Around, Disclosure, Environment, FilesSpec, NamePattern, Notes, SiteSpec, Sites, UpstreamEvent, UpstreamSpec,
+};
 use tempfile::TempDir;
 
 /// The name that test sites have.
@@ -36,20 +39,26 @@ pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
 pub(crate) struct Served {
     pub(crate) sites: Sites,
     pub(crate) tasks: Rc<Tasks>,
+    /// What was told of applications.
+    pub(crate) told: Rc<RefCell<Vec<UpstreamEvent>>>,
 }
 
 /// Compiles sites.
 pub(crate) fn serve(specs: Vec<SiteSpec>, disclosure: Disclosure) -> Served {
     let tasks = Rc::new(Tasks::new(|panicked| panic!("a task panicked: {panicked:?}")));
     let starter = tasks.clone();
+    let told = Rc::new(RefCell::default());
+    let teller: Rc<RefCell<Vec<UpstreamEvent>>> = Rc::clone(&told);
     let environment = Environment {
         disclosure,
         marker: "test-instance".into(),
         spawn: Rc::new(move |name, task| starter.spawn(name, task)),
+        told: Rc::new(move |event| teller.borrow_mut().push(event)),
     };
     Served {
         sites: Sites::compile(specs, environment).unwrap(),
         tasks,
+        told,
     }
 }
 

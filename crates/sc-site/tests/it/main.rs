@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod app;
+mod balance;
 mod coding;
 mod fastcgi;
 mod files;

@@ -8,13 +8,14 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, Method, StatusCode};
 use sc_http::{Answer, Body, Drain, Exchange, Head, Limits, Payload, Protocol, Service};
 use sc_net::UpstreamAddr;
-use sc_site::{UpstreamProtocol, UpstreamSpec};
-use sc_tls::{Ca, ClientTrust, Minter, Uncovered};
+use sc_site::{Disclosure, UpstreamProtocol, UpstreamSpec};
+use sc_testkit::TestCa;
+use sc_tls::{Ca, ClientTrust, Minter, One, Uncovered};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::kit::{Ask, proxy, run};
+use crate::kit::{Ask, proxy, run, serve, spec};
 
 /// What an application saw of a request.
 #[derive(Clone, Debug)]
@@ -249,5 +250,82 @@ fn a_certificate_that_is_not_trusted_is_said_so() {
         let told = Ask::get("/").of(&proxy(upstream)).await;
         assert_eq!(told.status.as_u16(), 502);
         assert!(told.text().contains("does not speak TLS"), "{}", told.text());
+    });
+}
+
+/// How the certificate of an application is refused, and what is said of it.
+#[test]
+fn each_fault_of_a_certificate_is_refused_and_named() {
+    run(async {
+        let (ours, stranger) = (TestCa::new(), TestCa::new());
+        let place = tempfile::tempdir().unwrap();
+        let day = Duration::from_secs(24 * 3600);
+        let past = SystemTime::now() - day;
+        let certificate = |ca: &TestCa, name: &str, until: SystemTime| {
+            let files = ca.write_valid(&place.path().join("app"), &[name], until);
+            let credentials = sc_tls::Credentials::read(&files.chain, &files.key).unwrap();
+            sc_tls::server_config(One::new(credentials), sc_tls::HTTP11_ONLY).unwrap()
+        };
+        let trusted = ours.write(&place.path().join("trusted"), &["x"]).ca;
+        let next = SystemTime::now() + day;
+        let cases = [
+            ("app.internal", &ours, next, Some("app.internal"), None),
+            (
+                "other.internal",
+                &ours,
+                next,
+                Some("app.internal"),
+                Some("app.internal"),
+            ),
+            // Without a name of its own, an address of numbers has the name that was asked for.
+            ("www.shop.example", &ours, next, None, None),
+            ("app.internal", &ours, next, None, Some("www.shop.example")),
+            ("app.internal", &ours, past, Some("app.internal"), Some("expired")),
+            // It has the same name as ours, and another key.
+            (
+                "app.internal",
+                &stranger,
+                next,
+                Some("app.internal"),
+                Some("badsignature"),
+            ),
+        ];
+        for (name, ca, until, wanted, fault) in cases {
+            let (app, seen) = start(Some(certificate(ca, name, until))).await;
+            let mut upstream = app.spec();
+            upstream.protocol = UpstreamProtocol::Https;
+            upstream.trust = ClientTrust::Pem(trusted.clone());
+            upstream.server_name = wanted.map(str::to_owned);
+            let told = Ask::get("/").of(&proxy(upstream.clone())).await;
+            let Some(words) = fault else {
+                assert_eq!(told.status.as_u16(), 200, "{}", told.text());
+                continue;
+            };
+            assert_eq!(told.status.as_u16(), 502, "{name}: {}", told.text());
+            assert_eq!(told.notes.fault_label(), Some("upstream_tls"));
+            let said = told.notes.fault().unwrap();
+            assert!(said.to_lowercase().contains(words), "{said}");
+            assert!(seen.borrow().is_empty(), "nothing was asked of it");
+            // A check finds out the same, and nothing is told to strangers.
+            upstream.health = Some(sc_site::HealthSpec::new("/"));
+            let site = serve(vec![spec(None, Some(upstream))], Disclosure::Public);
+            while site.told.borrow().is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            assert_eq!(site.sites.endpoints()[0].state, "unreachable");
+            let told = Ask::get("/").of(&site).await;
+            assert_eq!((told.status.as_u16(), told.text().as_str()), (502, "502 Bad Gateway\n"));
+        }
+        let alone = sc_testkit::HttpApp::start_tls(&["app.internal"]);
+        let mut upstream = UpstreamSpec::new(UpstreamAddr::Tcp(alone.address()));
+        upstream.protocol = UpstreamProtocol::Https;
+        upstream.trust = ClientTrust::Pem(trusted);
+        upstream.server_name = Some("app.internal".to_owned());
+        let told = Ask::get("/").of(&proxy(upstream)).await;
+        let said = told.notes.fault().unwrap();
+        assert!(
+            said.contains("nobody trusted has signed it") && alone.requests() == 0,
+            "{said}"
+        );
     });
 }

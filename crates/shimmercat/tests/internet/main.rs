@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "the tests print the figures that they have measured")]
 
 mod alone;
+mod balance;
 mod crash;
 mod differences;
 mod drill;
