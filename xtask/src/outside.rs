@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::shell::{self, find, run};
 
-/// Program, and the Debian package that has it.
+/// Program, or a file by its whole path, and the Debian package that has it.
 const PROGRAMS: &[(&str, &str)] = &[
     ("certutil", "libnss3-tools"),
     ("chromium", "chromium"),
@@ -22,6 +22,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("firefox-esr", "firefox-esr"),
     ("h2load", "nghttp2-client"),
     ("ip", "iproute2"),
+    ("mariadbd", "mariadb-server"),
     ("microsocks", "microsocks"),
     ("nc", "netcat-openbsd"),
     ("nghttp", "nghttp2-client"),
@@ -29,7 +30,6 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("node", "nodejs"),
     ("npm", "npm"),
     ("nsenter", "util-linux"),
-    ("mariadbd", "mariadb-server"),
     ("openssl", "openssl"),
     ("php-fpm8.2", "php8.2-fpm"),
     ("python3", "python3"),
@@ -45,6 +45,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("unshare", "util-linux"),
     ("valgrind", "valgrind"),
     ("wrk", "wrk"),
+    ("/usr/share/wordpress/wp-load.php", "wordpress"),
 ];
 
 /// Where the pinned Python and Node packages are, for the tests: set as environment of the test run.
@@ -130,7 +131,10 @@ fn missing<'a>(programs: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     programs
         .iter()
         .copied()
-        .filter(|(program, _)| find(program).is_none())
+        .filter(|(program, _)| match program.starts_with('/') {
+            true => !Path::new(program).exists(),
+            false => find(program).is_none(),
+        })
         .collect()
 }
 

@@ -3,7 +3,7 @@
 //! Warnings go to the web server (FastCGI's stderr), as php-fpm does when it keeps no log of its own. It ends with the test.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ impl PhpFpm {
     pub fn start_with(children: usize, lines: &[&str]) -> PhpFpm {
         let folder = TempDir::new().expect("a temporary folder");
         let at = folder.path();
+        // Servers of other users than ours are to reach the socket.
+        fs::set_permissions(at, fs::Permissions::from_mode(0o711)).expect("the folder is ours");
         let is_root = fs::metadata("/proc/self").expect("this process has a user").uid() == 0;
         let user = if is_root { "user = root\ngroup = root\n" } else { "" };
         let config = format!(

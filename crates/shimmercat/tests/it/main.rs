@@ -12,6 +12,7 @@ mod egress;
 mod files;
 mod hostile;
 mod outside;
+mod php;
 mod refusals;
 mod server;
 mod serving;
@@ -19,6 +20,7 @@ mod start;
 mod streams;
 mod switches;
 mod trust;
+mod wordpress;
 
 #[test]
 fn no_file_is_forgotten() {
