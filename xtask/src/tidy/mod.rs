@@ -1,12 +1,13 @@
 //! The rules of the repository that no compiler holds, as one command and one ordinary test.
 //!
 //! Every rule is a function from what is in the repository to complaints; it changes nothing. Rules about the crates
-//! read `cargo metadata` ([`crates`]), rules about text read the files that git knows ([`text`]), and [`pages`] holds
-//! `ARCHITECTURE.md` to names that exist. Old debt stands in lists beside the rules, which may only get shorter: an
-//! entry that is no longer needed is itself a complaint.
+//! read `cargo metadata` ([`crates`]), rules about text read the files that git knows ([`text`]), [`pages`] holds
+//! `ARCHITECTURE.md` to names that exist, and [`protocols`] the page of protocols to tests. Old debt stands in lists beside
+//! the rules, which may only get shorter: an entry that is no longer needed is itself a complaint.
 
 mod crates;
 mod pages;
+mod protocols;
 mod size;
 mod text;
 
@@ -51,6 +52,7 @@ fn complaints(files: &[File]) -> Result<Vec<String>> {
     let mut found = crates::check()?;
     found.extend(text::check(files));
     found.extend(pages::check(files));
+    found.extend(protocols::check(files));
     Ok(found)
 }
 

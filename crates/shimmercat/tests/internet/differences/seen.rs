@@ -117,6 +117,9 @@ fn answer(text: &str, has_no_body: bool) -> Option<(String, &str)> {
             .map_or(place, |(_, rest)| rest.find('/').map_or("", |at| &rest[at..]));
         word = format!("{word} to {path}");
     }
+    if status != "100" && field("date").is_none() {
+        word += " without a date";
+    }
     if status == "200" && field("content-type").is_some_and(|kind| kind.starts_with("text/")) && length.is_some() {
         word = format!("{word} with {} bytes", length.unwrap_or_default());
     }
