@@ -1,14 +1,26 @@
 //! Before anything is timed: everybody must give the very same bytes, with status 200, over the protocol that is measured.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
 use super::load::app::ANSWER;
 use super::load::h2load::Requests;
 use super::peers::program;
+use super::running::nap;
 use super::stage::{FILES, Stage};
+
+/// Requests by which a log is tried.
+const LOGGED: u32 = 30_000;
+
+/// Its last lines have come when none came for so long; nginx writes what it has each second.
+const SETTLED: Duration = Duration::from_millis(1200);
+
+/// How long that may take.
+const SETTLES_WITHIN: Duration = Duration::from_secs(8);
 
 /// Asks once, with curl, which looks at the certificate too.
 ///
@@ -50,6 +62,37 @@ pub(super) fn answers(stage: &Stage, at: SocketAddr, requests: &Requests) -> Res
     ensure!(std::fs::read(&body)? == content, "it answered with other bytes");
     let size = said.rsplit(' ').next().and_then(|size| size.parse().ok());
     size.context("curl says no size")
+}
+
+/// Whether an access log has every request: a log that drops lines under load is no match for one that does not.
+///
+/// Shape: asks some ten thousand times, as fast as it goes, and waits until the log does not grow any more.
+pub(super) fn logged(log: &Path, at: SocketAddr, requests: &Requests) -> Result<(u32, usize)> {
+    let before = settled(log);
+    requests.count(at, LOGGED)?;
+    Ok((LOGGED, settled(log) - before))
+}
+
+/// Lines of a log that has not grown for a while.
+fn settled(log: &Path) -> usize {
+    let until = Instant::now() + SETTLES_WITHIN;
+    let (mut seen, mut since) = (lines(log), Instant::now());
+    while since.elapsed() < SETTLED && Instant::now() < until {
+        nap(Duration::from_millis(200));
+        let now = lines(log);
+        if now != seen {
+            (seen, since) = (now, Instant::now());
+        }
+    }
+    seen
+}
+
+/// Lines about requests, which name the file that was asked for.
+fn lines(log: &Path) -> usize {
+    let text = std::fs::read(log).unwrap_or_default();
+    text.split(|byte| *byte == b'\n')
+        .filter(|line| line.windows(6).any(|word| word == b"1k.txt"))
+        .count()
 }
 
 fn output(command: &mut Command) -> Result<String> {

@@ -2,12 +2,14 @@
 //!
 //! The first half, here, installs the peers, builds the program as it is shipped, and becomes the built xtask, pinned to
 //! the core of the load. The second half runs from that build, which has the feature `bench`: [`rows`] says what is
-//! measured, [`turns`] how, [`meter`] what a measurement is, [`report`] what is made of it. The peers' configurations are
+//! measured, [`field`] how, [`meter`] what a measurement is, [`report`] what is made of it. The peers' configurations are
 //! the files in `peers/`. Nothing here knows the rooms: the program is measured from outside, like the others.
 
 mod args;
 #[cfg(feature = "bench")]
 mod check;
+#[cfg(feature = "bench")]
+mod field;
 #[cfg(feature = "bench")]
 mod load;
 #[cfg(feature = "bench")]

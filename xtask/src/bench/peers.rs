@@ -86,7 +86,7 @@ impl Kit<'_> {
     pub(super) fn start(&self, server: Server, way: Way) -> Result<Running> {
         let port = free_port(18_000)?;
         let mut command = self.command(server, way, port)?;
-        let output = self.folder().join(format!("{}-{port}.out", server.name()));
+        let output = self.folder().join(format!("{}.out", stem(server, port)));
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let started = Running::start(&mut command, self.core, address, output);
         let mut running = started.with_context(|| format!("{} does not start", server.name()))?;
@@ -94,6 +94,16 @@ impl Kit<'_> {
             .wait()
             .with_context(|| format!("{} does not serve", server.name()))?;
         Ok(running)
+    }
+
+    /// The file of a server's access log, when it writes one.
+    pub(super) fn log(&self, server: Server, running: &Running) -> PathBuf {
+        match server {
+            Server::ShimmerCat => running.output.clone(),
+            server => self
+                .folder()
+                .join(format!("{}.log", stem(server, running.address.port()))),
+        }
     }
 
     /// The folder of ShimmerCat's project when it is asked at that port.
@@ -213,7 +223,7 @@ impl Kit<'_> {
             }
         };
         let nginx_log = match way {
-            Way::Logging => format!("{stage}/nginx-{port}.log combined buffer=64k flush=1s"),
+            Way::Logging => format!("{stage}/{}.log combined buffer=64k flush=1s", stem(Server::Nginx, port)),
             _ => "off".to_owned(),
         };
         let values = [
@@ -221,10 +231,16 @@ impl Kit<'_> {
             ("H2O_USER", as_root("user: root")),
             ("DANTE_USER", as_root("user.privileged: root\nuser.unprivileged: root")),
             ("NGINX_LOG", nginx_log),
-            ("H2O_LOG", logging(&format!("access-log: {stage}/h2o-{port}.log"))),
+            (
+                "H2O_LOG",
+                logging(&format!("access-log: {stage}/{}.log", stem(Server::H2o, port))),
+            ),
             (
                 "CADDY_LOG",
-                logging(&format!("log {{\n\t\toutput file {stage}/caddy-{port}.log\n\t}}")),
+                logging(&format!(
+                    "log {{\n\t\toutput file {stage}/{}.log {{\n\t\t\troll_disabled\n\t\t}}\n\t}}",
+                    stem(Server::Caddy, port)
+                )),
             ),
             ("STANDBY", (way != Way::Alone).to_string()),
             ("PORT", port.to_string()),
@@ -243,6 +259,11 @@ impl Kit<'_> {
         fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
         Ok(file)
     }
+}
+
+/// What a server's files are called.
+fn stem(server: Server, port: u16) -> String {
+    format!("{}-{port}", server.name())
 }
 
 /// A program that Debian has.

@@ -279,6 +279,8 @@ fn notes(view: &View<'_>) -> Vec<String> {
             .map(|note| format!("- `{}`: {note}\n", view.row.name))
             .collect(),
     };
+    let failures = view.runs.iter().flat_map(|run| &run.failures);
+    notes.extend(failures.map(|failure| format!("- `{}`: failed: {failure}\n", view.row.name)));
     let discarded: u64 = view.runs.iter().map(|run| run.discarded).sum();
     let disturbed = view
         .runs
@@ -394,6 +396,7 @@ mod tests {
             turns,
             discarded: 0,
             notes: Vec::new(),
+            failures: Vec::new(),
         };
         Run {
             facts: Vec::new(),

@@ -68,6 +68,8 @@ pub(super) struct Measured {
     pub(super) discarded: u64,
     /// What else was seen.
     pub(super) notes: Vec<String>,
+    /// What could not be measured, and why.
+    pub(super) failures: Vec<String>,
 }
 
 /// One run.
@@ -144,7 +146,13 @@ impl Measured {
             })
         };
         let turns: Vec<Value> = self.turns.iter().map(turn).collect();
-        json!({ "row": self.row, "discarded": self.discarded, "notes": self.notes, "turns": turns })
+        json!({
+            "row": self.row,
+            "discarded": self.discarded,
+            "notes": self.notes,
+            "failures": self.failures,
+            "turns": turns,
+        })
     }
 
     fn read(value: &Value) -> Option<Self> {
@@ -160,11 +168,15 @@ impl Measured {
                 quiet: turn["quiet"].as_bool()?,
             })
         };
-        let notes = value["notes"].as_array()?.iter().filter_map(Value::as_str);
+        let texts = |name: &str| {
+            let texts = value[name].as_array()?.iter().filter_map(Value::as_str);
+            Some(texts.map(str::to_owned).collect())
+        };
         Some(Measured {
             row: value["row"].as_str()?.to_owned(),
             discarded: value["discarded"].as_u64()?,
-            notes: notes.map(str::to_owned).collect(),
+            notes: texts("notes")?,
+            failures: texts("failures")?,
             turns: value["turns"].as_array()?.iter().map(turn).collect::<Option<_>>()?,
         })
     }
@@ -191,6 +203,7 @@ mod tests {
             ],
             discarded: 1,
             notes: vec!["seen".to_owned()],
+            failures: vec!["H2O: gone".to_owned()],
         };
         let facts = vec![("kernel".to_owned(), "6".to_owned())];
         let run = Run {

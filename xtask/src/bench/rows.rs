@@ -309,7 +309,7 @@ pub(super) const ROWS: &[Row] = &[
     row(
         "handshake-resumed",
         "TLS 1.3 handshake resumed by ticket, one request, end",
-        WEB,
+        &[Nginx],
         Measure::Handshakes { resume: true },
         HANDSHAKE,
         SHAKE,

@@ -13,6 +13,11 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How long a server may take to accept, and to end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long it may go on with its start once it accepts, how often it is looked at, and below which part of a core it rests.
+const SETTLES_WITHIN: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(400);
+const RESTING: f64 = 0.02;
+
 /// Clock ticks per second in `/proc/PID/stat`; the same on every Linux that Rust knows.
 const TICKS: f64 = 100.0;
 
@@ -23,7 +28,8 @@ pub(super) struct Running {
     pub(super) address: SocketAddr,
     /// When it was started.
     pub(super) started: Instant,
-    output: PathBuf,
+    /// What it said.
+    pub(super) output: PathBuf,
 }
 
 impl Running {
@@ -60,6 +66,20 @@ impl Running {
             nap(Duration::from_millis(1));
         }
         Ok(())
+    }
+
+    /// Waits until it has nothing more to do of its own: what a start goes on with belongs to no request.
+    pub(super) fn settle(&self) {
+        let until = Instant::now() + SETTLES_WITHIN;
+        let mut before = Used::of(self.pid());
+        while Instant::now() < until {
+            nap(LOOK);
+            let now = Used::of(self.pid());
+            if now.since(&before) < LOOK.as_secs_f64() * RESTING {
+                return;
+            }
+            before = now;
+        }
     }
 
     /// An error when it has ended.

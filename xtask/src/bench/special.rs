@@ -22,6 +22,7 @@ const RENEWALS: u64 = 5;
 /// KiB of resident memory for each of so many idle connections; and the processor's part that they cost, in words.
 pub(super) fn idle(kit: &Kit<'_>, server: Server, count: usize) -> Result<(Turn, String)> {
     let running = kit.start(server, Way::Quiet)?;
+    running.settle();
     let (per_connection, used) = block_on(async {
         // What a first connection makes for all that follow is not theirs.
         drop(idle::open(running.address, 64).await?);
@@ -57,6 +58,7 @@ pub(super) fn cold_start(kit: &Kit<'_>, server: Server, round: u64) -> Result<Tu
 /// Milliseconds from the wish for a new worker to its accepting, when none was warm.
 pub(super) fn warm(kit: &Kit<'_>, rounds: u64) -> Result<Vec<Turn>> {
     let running = kit.start(Server::ShimmerCat, Way::Alone)?;
+    running.settle();
     let control = control(kit, running.address.port())?;
     // The first one finds a cold disk.
     block_on(renew(&control))?;
@@ -79,6 +81,7 @@ pub(super) fn warm(kit: &Kit<'_>, rounds: u64) -> Result<Vec<Turn>> {
 /// The 99th percentile of latency in milliseconds, without and with a renewal of the only lane each second, in turns.
 pub(super) fn renewal(kit: &Kit<'_>, rounds: u64, time: Duration) -> Result<(Vec<Turn>, Vec<String>)> {
     let running = kit.start(Server::ShimmerCat, Way::Quiet)?;
+    running.settle();
     let control = control(kit, running.address.port())?;
     let (mut turns, mut calm, mut stirred) = (Vec::new(), Vec::new(), Vec::new());
     block_on(async {

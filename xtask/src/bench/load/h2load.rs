@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::WARM_UP;
 use crate::bench::meter::{Meter, Sample};
@@ -16,7 +16,7 @@ use crate::shell;
 pub(crate) const SUITE: &str = "TLS_AES_256_GCM_SHA384";
 
 /// How much longer than it should it may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is asked for, and by how many at a time.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +43,7 @@ pub(crate) type Spoken = String;
 impl Requests {
     /// Loads a server for so long.
     pub(crate) fn run(&self, at: SocketAddr, mut meter: Meter, time: Duration) -> Result<(Sample, Spoken)> {
-        let mut child = Ended(self.command(at, time)?.spawn().context("h2load does not start")?);
+        let mut child = Ended(self.timed(at, time)?.spawn().context("h2load does not start")?);
         meter.generator = Some(child.0.id());
         let output = child.0.stdout.take().context("h2load has no output")?;
         let (mut before, mut after, mut text) = (None, None, String::new());
@@ -58,7 +58,7 @@ impl Requests {
             text.push('\n');
         }
         let (Some(before), Some(after)) = (before, after) else {
-            bail!("h2load did not come to its end:\n{text}");
+            bail!("h2load did not come to its end: {}", summary(&text));
         };
         let work = match self.by_bytes {
             true => bytes(&text).map(|bytes| bytes / f64::from(1 << 20)),
@@ -69,10 +69,32 @@ impl Requests {
         Ok((after.since(&before, time, work), spoken(&text)))
     }
 
-    fn command(&self, at: SocketAddr, time: Duration) -> Result<Command> {
+    /// Asks so often and no more, as fast as it goes.
+    pub(crate) fn count(&self, at: SocketAddr, count: u32) -> Result<()> {
+        let mut command = self.command(at, PATIENCE * 3)?;
+        command.args(["-n", &count.to_string()]);
+        let output = command.output().context("h2load does not start")?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(
+            requests(&text) == Some(f64::from(count)),
+            "h2load met failures: {}",
+            summary(&text)
+        );
+        Ok(())
+    }
+
+    fn timed(&self, at: SocketAddr, time: Duration) -> Result<Command> {
+        let mut command = self.command(at, time * 2 + PATIENCE)?;
+        command
+            .args(["--warm-up-time", &format!("{}ms", WARM_UP.as_millis())])
+            .args(["-D", &format!("{}ms", time.as_millis())]);
+        Ok(command)
+    }
+
+    fn command(&self, at: SocketAddr, longest: Duration) -> Result<Command> {
         // It does not always come to an end, as when answers over HTTP/1.1 have chunks.
         let mut command = Command::new("timeout");
-        command.args(["-s", "KILL", &format!("{:.0}", (time * 2 + PATIENCE).as_secs_f64())]);
+        command.args(["-s", "KILL", &format!("{:.0}", longest.as_secs_f64())]);
         command.arg(shell::find("h2load").context("`h2load` is not installed")?);
         if self.http1 {
             command.arg("--h1");
@@ -90,8 +112,6 @@ impl Requests {
                 &self.streams.to_string(),
             ])
             .args(["--tls13-ciphers", SUITE, &format!("--connect-to={at}")])
-            .args(["--warm-up-time", &format!("{}ms", WARM_UP.as_millis())])
-            .args(["-D", &format!("{}ms", time.as_millis())])
             .arg(format!("https://{}/{}", self.host, self.path))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -131,9 +151,15 @@ fn bytes(text: &str) -> Option<f64> {
     is_clean.then_some(count)
 }
 
-/// What stands at the end.
-fn summary(text: &str) -> &str {
-    text.find("finished in").and_then(|at| text.get(at..)).unwrap_or(text)
+/// Its last words, in one line.
+fn summary(text: &str) -> String {
+    let end = text.find("finished in").and_then(|at| text.get(at..)).unwrap_or(text);
+    let lines: Vec<&str> = end
+        .lines()
+        .filter(|line| !line.starts_with("progress"))
+        .take(3)
+        .collect();
+    lines.join("; ")
 }
 
 /// Version, suite and key exchange of TLS.

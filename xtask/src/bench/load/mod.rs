@@ -8,6 +8,7 @@ pub(super) mod h2load;
 pub(super) mod hands;
 pub(super) mod http;
 pub(super) mod idle;
+pub(super) mod records;
 pub(super) mod socks;
 pub(super) mod steady;
 pub(super) mod tls;
