@@ -42,6 +42,8 @@ pub const TARGETS: &[Target] = &[
     ("h2_frames", sc_http::h2::fuzz_frames),
     // A client of HTTP/2, the proxy, and an application of HTTP/1.1 that must see the same requests.
     ("h2_proxy", sc_http::fuzz::proxy::fuzz_h2_proxy),
+    // Any frames to the client of HTTP/2, as the answer of an application.
+    ("h2_response", sc_http::fuzz::single::fuzz_h2_response),
     // Any frames to the server of HTTP/2.
     ("h2_server", sc_http::fuzz::single::fuzz_h2_server),
     // The expression of `--log-codes`.
@@ -58,8 +60,11 @@ pub const TARGETS: &[Target] = &[
     ("socks", sc_net::socks::codec::fuzz_codec),
     // The header of a datagram between a client and the relay.
     ("udp_header", sc_net::udp::header::fuzz_header),
-    // From the path of a request to the path of a file.
-    ("url_path", sc_site::fuzz_path),
+    // From the path of a request to the path of a file, and which files are programs.
+    ("url_path", |input| {
+        sc_site::fuzz_path(input);
+        sc_site::fuzz_scripts(input);
+    }),
     // The frames of one direction of a websocket.
     ("websocket", sc_http::websocket::fuzz_websocket),
 ];

@@ -18,7 +18,7 @@ pub mod sites;
 pub mod spec;
 pub mod upstreams;
 
-pub use files::fuzz_path;
+pub use files::{fuzz_path, fuzz_scripts};
 pub use name::{NamePattern, NotAName};
 pub use notes::{Handler, Notes};
 pub use site::{Around, Site};

@@ -1,14 +1,15 @@
-//! One party of our own against any bytes: the client of an application, and the server of HTTP/2.
+//! One party of our own against any bytes: the clients of an application, and the server of HTTP/2.
 
 use std::rc::Rc;
 
+use futures_util::future::join;
 use http::{HeaderMap, Method};
 
 use super::parties::{Application, List, limits, no_drain};
 use super::proxy::put_frame;
 use super::wire::{Script, run};
-use crate::client::{H1, Incoming, Outgoing};
-use crate::{Body, ClientLimits, Interim, Scheme, h2};
+use crate::client::{H1, Incoming, Outgoing, h2_handshake};
+use crate::{Body, ClientLimits, Head, Interim, Scheme, h2};
 
 /// Takes any bytes for the response of an application.
 ///
@@ -30,15 +31,7 @@ type Came = (Vec<u16>, u16, HeaderMap, Vec<u8>, HeaderMap, bool);
 fn response(input: &[u8], step: usize, method: &Method) -> Option<Came> {
     let (script, _) = Script::new(input, step);
     let interim = Interim::default();
-    let out = Outgoing {
-        method: method.clone(),
-        target: "/".into(),
-        authority: "a.example".into(),
-        scheme: Scheme::Http,
-        headers: HeaderMap::new(),
-        upgrade: None,
-        body: Body::empty(),
-    };
+    let out = get(method);
     run(async {
         let limits = ClientLimits {
             header_bytes: 4 << 10,
@@ -52,9 +45,7 @@ fn response(input: &[u8], step: usize, method: &Method) -> Option<Came> {
         let Incoming::Response { head, mut body } = incoming else {
             unreachable!("nothing was to be switched to");
         };
-        for of_hop in ["connection", "transfer-encoding", "keep-alive", "upgrade"] {
-            assert!(!head.headers.contains_key(of_hop), "{of_hop}");
-        }
+        check_head(&head);
         let (mut bytes, mut trailers) = (Vec::new(), HeaderMap::new());
         let is_whole = loop {
             match body.frame().await {
@@ -79,16 +70,10 @@ fn response(input: &[u8], step: usize, method: &Method) -> Option<Came> {
 
 /// Sends any HTTP/2 frames to the server.
 ///
-/// Shape: input is read as frames of kind, flags, stream and length in a byte each; what is written are whole frames.
+/// Shape: input is read as [`put_frames`] does; what is written are whole frames.
 pub fn fuzz_h2_server(input: &[u8]) {
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    put_frame(&mut bytes, 4, 0, 0, &[]);
-    let mut rest = input;
-    while let Some(([kind, flags, stream, length], after)) = rest.split_first_chunk() {
-        let (payload, after) = after.split_at(usize::from(*length).min(after.len()));
-        put_frame(&mut bytes, *kind, *flags, u32::from(*stream), payload);
-        rest = after;
-    }
+    put_frames(&mut bytes, input);
     let (script, written) = Script::new(&bytes, if input.len().is_multiple_of(2) { usize::MAX } else { 11 });
     let service = Rc::new(Application { seen: List::default() });
     run(h2::serve(script, service, &limits(), no_drain()));
@@ -107,4 +92,56 @@ pub fn fuzz_h2_server(input: &[u8]) {
         rest = after.get(length..).unwrap_or_default();
     }
     assert!(rest.is_empty(), "half a frame header at the end");
+}
+
+/// Takes any HTTP/2 frames for the answer of an application.
+///
+/// Shape: input is read as [`put_frames`] does; what is handed on carries nothing of the hop.
+pub fn fuzz_h2_response(input: &[u8]) {
+    let mut bytes = Vec::new();
+    put_frames(&mut bytes, input);
+    let (script, _) = Script::new(&bytes, if input.len().is_multiple_of(2) { usize::MAX } else { 11 });
+    run(async {
+        let Ok((h2, driver)) = h2_handshake(script).await else {
+            return;
+        };
+        let (interim, limits) = (Interim::default(), ClientLimits::default());
+        let asking = async {
+            if let Ok(Incoming::Response { head, mut body }) = h2.send(get(&Method::GET), &interim, &limits).await {
+                check_head(&head);
+                while let Some(Ok(_)) = body.frame().await {}
+            }
+        };
+        // The driver ends with the connection, and nothing comes behind that.
+        join(asking, driver).await;
+    });
+}
+
+/// Appends SETTINGS, and then input as frames of kind, flags, stream and length in a byte each.
+fn put_frames(out: &mut Vec<u8>, input: &[u8]) {
+    put_frame(out, 4, 0, 0, &[]);
+    let mut rest = input;
+    while let Some(([kind, flags, stream, length], after)) = rest.split_first_chunk() {
+        let (payload, after) = after.split_at(usize::from(*length).min(after.len()));
+        put_frame(out, *kind, *flags, u32::from(*stream), payload);
+        rest = after;
+    }
+}
+
+fn get(method: &Method) -> Outgoing {
+    Outgoing {
+        method: method.clone(),
+        target: "/".into(),
+        authority: "a.example".into(),
+        scheme: Scheme::Http,
+        headers: HeaderMap::new(),
+        upgrade: None,
+        body: Body::empty(),
+    }
+}
+
+fn check_head(head: &Head) {
+    for of_hop in ["connection", "transfer-encoding", "keep-alive", "upgrade"] {
+        assert!(!head.headers.contains_key(of_hop), "{of_hop}");
+    }
 }

@@ -31,6 +31,7 @@ pub(crate) use self::cache::Cache;
 use self::cache::{Entry, Shelf};
 pub use self::path::fuzz_path;
 use self::root::{Kind, Meta, OpenError, Root, Window};
+pub use self::scripts::fuzz_scripts;
 pub(crate) use self::scripts::{Program, Scripts, path_info};
 use crate::pages::Form;
 use crate::pages::faults::{self, Attempted};

@@ -166,6 +166,37 @@ fn split_extension(name: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
+/// Takes any bytes for a path, and for the name of a file, for fuzzing.
+///
+/// Shape: what is executed is never sent, nor is a copy of it, however it is spelt; what goes on behind a program leads
+/// nowhere else.
+pub fn fuzz_scripts(input: &[u8]) {
+    let scripts = Scripts::new(&["php".to_owned(), "inc".to_owned()], Some("/front"));
+    let check = |name: &[u8]| {
+        assert!(
+            !scripts.is_script(name) || scripts.is_source(name),
+            "{name:?} is executed and sent"
+        );
+        if scripts.is_source(name) && name != b"front" {
+            for end in [&b"~"[..], b".", b" ", b".bak", b".GZ", b".old~"] {
+                let copy = [name, end].concat();
+                assert!(scripts.is_source(&copy), "{copy:?} is a copy");
+            }
+            assert!(scripts.is_source(&name.to_ascii_uppercase()));
+        }
+    };
+    check(input);
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    if let Ok(file) = path::decode(text) {
+        check(&file.relative);
+    }
+    if let Some(info) = path_info(text) {
+        assert!(!info.contains(&0));
+        let mut parts = info.split(|b| matches!(b, b'/' | b'\\'));
+        assert!(!parts.any(|part| matches!(part, b"." | b"..")));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
