@@ -285,7 +285,7 @@ mod tests {
         std::os::unix::fs::symlink("../../secret", below.join("link")).expect("a link");
         std::os::unix::fs::symlink("a", place.path().join("root/folder")).expect("a link");
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(&place.path().join("root"), flags, Mode::empty()).expect("the root");
+        let root = rustix::fs::open(place.path().join("root"), flags, Mode::empty()).expect("the root");
         let walked = |path: &str| walk(&root, path.as_bytes(), flags).map(|_| ());
         assert_eq!(walked("a/file"), Ok(()));
         assert_eq!(walked("."), Ok(()));
