@@ -8,9 +8,10 @@ use sc_http::Kind;
 use sc_net::UpstreamAddr;
 use sc_site::upstreams::Cause;
 use sc_site::{BalanceSpec, Disclosure, HealthSpec, UpstreamEvent, UpstreamProtocol, UpstreamSpec};
+use sc_testkit::PhpFpm;
 
 use crate::app::{App, Conn};
-use crate::kit::{Ask, Served, proxy, run, serve, spec};
+use crate::kit::{Ask, Served, folder, proxy, run, serve, spec};
 use crate::tls::h2c;
 
 /// An application at all of these addresses; pauses are short.
@@ -360,6 +361,31 @@ fn checks_speak_http2_too() {
                 .iter()
                 .any(|event| matches!(event, UpstreamEvent::Out { .. }))
         );
+    });
+}
+
+#[test]
+fn php_is_checked_by_its_ping_or_by_a_program() {
+    let php = PhpFpm::start(2);
+    let site = folder(&[("health.php", b"<?php echo $_SERVER['QUERY_STRING'];")]);
+    run(async {
+        for (path, is_well) in [("/ping", true), ("/health.php?deep", true), ("/missing.php", false)] {
+            let mut upstream = UpstreamSpec::new(UpstreamAddr::Unix(php.socket()));
+            upstream.protocol = UpstreamProtocol::FastCgi;
+            upstream.health = Some(HealthSpec {
+                timeout: Duration::from_secs(10),
+                ..HealthSpec::new(path)
+            });
+            let served = serve(vec![spec(Some(site.path()), Some(upstream))], Disclosure::Developer);
+            let checked = || {
+                served.told.borrow().iter().find_map(|event| match event {
+                    UpstreamEvent::Checked { is_good } => Some(*is_good),
+                    _ => None,
+                })
+            };
+            until(|| checked().is_some()).await;
+            assert_eq!(checked(), Some(is_well), "{path}: {:?}", served.told.borrow());
+        }
     });
 }
 
