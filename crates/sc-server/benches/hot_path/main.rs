@@ -148,6 +148,7 @@ fn sites(folder: &std::path::Path, app: SocketAddr, tasks: &Rc<Tasks>) -> Sites 
         disclosure: Disclosure::Public,
         marker: "bench".into(),
         spawn: Rc::new(move |name, task| tasks.spawn(name, task)),
+        told: Rc::new(|_| {}),
     };
     Sites::compile(vec![files, proxied], environment).unwrap()
 }
