@@ -15,6 +15,7 @@ use h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::Frames;
+use crate::Limit;
 
 /// Bytes that gather: two TLS records.
 const CORK_BYTES: usize = 32 << 10;
@@ -28,7 +29,7 @@ pub(crate) struct Corked<IO> {
     is_eof: bool,
     /// What has passed in; only the server looks.
     pub(crate) frames: Option<Frames>,
-    violation: Option<Reason>,
+    violation: Option<(Reason, Option<Limit>)>,
     is_mute: bool,
 }
 
@@ -71,8 +72,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Corked<IO> {
         self.written
     }
 
-    /// The connection error that a frame was, once. What follows that frame is not read.
-    pub(crate) fn take_violation(&mut self) -> Option<Reason> {
+    /// The connection error that a frame was, once, and the bound that it ran into. What follows that frame is not read.
+    pub(crate) fn take_violation(&mut self) -> Option<(Reason, Option<Limit>)> {
         self.violation.take()
     }
 
@@ -167,7 +168,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Cork<IO> {
         let Some(Err(bad)) = corked.frames.as_mut().map(|frames| frames.inspect(came)) else {
             return Poll::Ready(Ok(()));
         };
-        corked.violation = Some(bad.reason);
+        corked.violation = Some((bad.reason, bad.limit));
         corked.is_mute = true;
         buf.set_filled(before + bad.at);
         if bad.at == 0 {
