@@ -288,11 +288,7 @@ fn policy(start: &Start) -> Policy {
 }
 
 fn bounds(settings: &Settings) -> Bounds {
-    let mut bounds = sc_compile::bounds(settings, &sc_compile::this_machine());
-    bounds.memory = bounds
-        .memory
-        .or_else(|| sc_net::memory::machine_bytes().map(|bytes| bytes / 2));
-    bounds
+    sc_compile::bounds(settings, &sc_compile::this_machine())
 }
 
 fn covers(names: &Names) -> impl Fn(&str) -> bool + Send + Sync + 'static {

@@ -229,17 +229,6 @@ events! {
         /// The fault and its causes.
         fault: String,
     } = (40105, "bad_client", Attention, true, true);
-    /// A client ran into a limit (docs/limits.md). Of each limit one such line a second is written at most.
-    Limited {
-        /// Serial number of the connection.
-        connection: u64,
-        /// Address of the client.
-        client: String,
-        /// Name of the limit, as in the file.
-        limit: &'static str,
-        /// How often it was reached since the last line about it, this time included.
-        times: u64,
-    } = (40107, "limited", Attention, true, true);
     /// Accepting pauses for want of descriptors or memory, or because all places are taken.
     AcceptPaused {
         /// The listener.
@@ -348,6 +337,21 @@ events! {
         /// All of its addresses.
         of: u64,
     } = (40501, "upstream_out", Attention, true, false);
+    /// A program of a FastCGI application complained beside its answer, as PHP does of its warnings.
+    UpstreamComplaint {
+        /// Serial number of the client's connection.
+        connection: u64,
+        /// HTTP/2 stream of the exchange, 0 elsewhere.
+        stream: u64,
+        /// The site.
+        site: String,
+        /// The address of the application.
+        address: String,
+        /// One line of its stderr.
+        message: String,
+        /// Lines of the application that were left out before this one.
+        omitted: u64,
+    } = (40502, "upstream_complaint", Attention, true, false);
     /// The bus is there.
     BusUp {
         /// Which one, without secrets.

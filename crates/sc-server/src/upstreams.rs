@@ -32,6 +32,7 @@ fn metric(event: &UpstreamEvent) -> Metric {
             Cause::Requests => Metric::UpstreamOutRequests,
             Cause::Checks => Metric::UpstreamOutChecks,
         },
+        UpstreamEvent::Complained { .. } => Metric::UpstreamComplaints,
         UpstreamEvent::Back { .. } => Metric::UpstreamBack,
     }
 }
@@ -55,6 +56,21 @@ fn line(event: UpstreamEvent) -> Option<Event> {
             pause_ms: pause.map_or(0, |pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)),
             fit: fit as u64,
             of: of as u64,
+        }),
+        UpstreamEvent::Complained {
+            connection,
+            stream,
+            site,
+            address,
+            message,
+            omitted,
+        } => Some(Event::UpstreamComplaint {
+            connection,
+            stream: stream.into(),
+            site: site.to_string(),
+            address: address.to_string(),
+            message,
+            omitted,
         }),
         UpstreamEvent::Back { site, address, fit, of } => Some(Event::UpstreamBack {
             site: site.to_string(),

@@ -21,6 +21,8 @@ use crate::{Audience, Disclosure, Environment, Handler, NamePattern, Notes, Site
 /// What is known of the connection that carries an exchange.
 #[derive(Clone, Debug)]
 pub struct Around {
+    /// Its serial number.
+    pub connection: u64,
     /// The client.
     pub client: ClientAddr,
     /// Where the connection arrived.

@@ -31,6 +31,21 @@ pub enum UpstreamEvent {
         /// Whether it answered as it should.
         is_good: bool,
     },
+    /// A program of the application complained beside its answer (FastCGI's stderr), or returned a fault.
+    Complained {
+        /// Serial number of the client's connection.
+        connection: u64,
+        /// HTTP/2 stream of the exchange, 0 elsewhere.
+        stream: u32,
+        /// The site.
+        site: Rc<str>,
+        /// The address.
+        address: Rc<str>,
+        /// One line, without control characters.
+        message: String,
+        /// Lines of the application that were left out before this one.
+        omitted: u64,
+    },
     /// An address is left out from now on.
     Out {
         /// The site.

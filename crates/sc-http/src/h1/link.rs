@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -12,8 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::head::HeadError;
 use super::receive::{Piece, Receiver};
 use super::wire::{BODY_READ_BYTES, Wire};
-use crate::timer::Pace;
-use crate::{Fault, Kind, Limit, Limits, Meter, Side};
+use crate::timer::Alarm;
+use crate::{Fault, Kind, Meter, Side};
 
 /// Where a request stands with `Expect: 100-continue`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -101,18 +102,20 @@ pub(super) struct RequestBody<IO> {
     link: Rc<RefCell<Link<IO>>>,
     exchange: u64,
     meter: Rc<Meter>,
-    pace: Pace,
+    idle: Duration,
+    alarm: Alarm,
     is_over: bool,
 }
 
 impl<IO> RequestBody<IO> {
-    pub(super) fn new(link: Rc<RefCell<Link<IO>>>, meter: Rc<Meter>, limits: &Limits) -> Self {
+    pub(super) fn new(link: Rc<RefCell<Link<IO>>>, meter: Rc<Meter>, idle: Duration) -> Self {
         let exchange = link.borrow().exchange;
         RequestBody {
             link,
             exchange,
             meter,
-            pace: Pace::new(limits.body_idle_time, Some(limits.body_rate)),
+            idle,
+            alarm: Alarm::default(),
             is_over: false,
         }
     }
@@ -143,11 +146,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> http_body::Body for RequestBody<IO> {
         }
         let frame = match link.poll_piece(cx) {
             Poll::Pending => {
-                if !this.pace.poll_is_out(cx) {
+                this.alarm.set_once(this.idle);
+                if !this.alarm.poll_is_due(cx) {
                     return Poll::Pending;
                 }
                 link.receiver = Receiver::Failed;
-                this.meter.limit.set(Some(Limit::BodyRate));
                 Some(Err(Fault::new(
                     Side::Downstream,
                     Kind::RequestTimeout,
@@ -155,7 +158,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> http_body::Body for RequestBody<IO> {
                 )))
             }
             Poll::Ready(Ok(Piece::Data(data))) => {
-                this.pace.moved(data.len() as u64);
+                this.alarm.clear();
                 this.meter
                     .received_bytes
                     .set(this.meter.received_bytes.get() + data.len() as u64);
@@ -195,12 +198,7 @@ pub(super) fn malformed(error: HeadError) -> Fault {
         HeadError::Expectation => Kind::ExpectationFailed,
         HeadError::Version => Kind::VersionNotSupported,
     };
-    let fault = Fault::new(Side::Downstream, kind, error.to_string());
-    match kind {
-        Kind::TargetTooLong => fault.at(Limit::TargetBytes),
-        Kind::HeadersTooLarge => fault.at(Limit::Headers),
-        _ => fault,
-    }
+    Fault::new(Side::Downstream, kind, error.to_string())
 }
 
 pub(super) fn gone(detail: &str) -> Fault {

@@ -6,6 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use h2::{Reason, RecvStream, SendStream};
@@ -13,8 +14,8 @@ use http::StatusCode;
 use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::timer::Pace;
-use crate::{Fault, Head, Interim, Kind, Limit, Meter, Side};
+use crate::timer::Alarm;
+use crate::{Fault, Head, Interim, Kind, Meter, Side};
 
 /// Most bytes for which send capacity is asked at a time, so that the streams of a connection share its window.
 pub(crate) const PIECE_BYTES: usize = 16 << 10;
@@ -24,7 +25,8 @@ pub(crate) struct Received {
     stream: Rc<RefCell<RecvStream>>,
     side: Side,
     remaining: Option<u64>,
-    pace: Pace,
+    idle: Duration,
+    alarm: Alarm,
     meter: Option<Rc<Meter>>,
     /// Where `100` is asked for when the body is first waited for.
     expects: Option<Interim>,
@@ -34,12 +36,14 @@ pub(crate) struct Received {
 
 impl Received {
     /// A body from the `side` that sends it.
-    pub(crate) fn new(stream: Rc<RefCell<RecvStream>>, side: Side, remaining: Option<u64>, pace: Pace) -> Self {
+    pub(crate) fn new(stream: Rc<RefCell<RecvStream>>, side: Side, remaining: Option<u64>, idle: Duration) -> Self {
+        let alarm = Alarm::default();
         Received {
             stream,
             side,
             remaining,
-            pace,
+            idle,
+            alarm,
             meter: None,
             expects: None,
             is_at_data_end: false,
@@ -99,11 +103,9 @@ impl http_body::Body for Received {
                 if let Some(interim) = this.expects.take() {
                     interim.send(Head::new(StatusCode::CONTINUE));
                 }
-                if !this.pace.poll_is_out(cx) {
+                this.alarm.set_once(this.idle);
+                if !this.alarm.poll_is_due(cx) {
                     return Poll::Pending;
-                }
-                if let Some(meter) = &this.meter {
-                    meter.limit.set(Some(Limit::BodyRate));
                 }
                 let kind = if this.side == Side::Upstream {
                     Kind::UpstreamTimeout
@@ -113,9 +115,7 @@ impl http_body::Body for Received {
                 Some(Err(Fault::new(this.side, kind, "a body took too long")))
             }
         };
-        if let Some(Ok(frame)) = &frame {
-            this.pace.moved(frame.data_ref().map_or(0, |data| data.len() as u64));
-        }
+        this.alarm.clear();
         this.is_over = !matches!(&frame, Some(Ok(frame)) if frame.is_data());
         Poll::Ready(frame)
     }

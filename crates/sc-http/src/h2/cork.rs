@@ -15,13 +15,9 @@ use h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::Frames;
-use crate::Limit;
 
 /// Bytes that gather: two TLS records.
 const CORK_BYTES: usize = 32 << 10;
-
-/// A GOAWAY frame of the `h2` crate, with the word that says why.
-const PARTING_BYTES: usize = 64;
 
 /// The stream, shared by `h2` and the driver.
 pub(crate) struct Corked<IO> {
@@ -32,10 +28,8 @@ pub(crate) struct Corked<IO> {
     is_eof: bool,
     /// What has passed in; only the server looks.
     pub(crate) frames: Option<Frames>,
-    violation: Option<(Reason, Option<Limit>)>,
+    violation: Option<Reason>,
     is_mute: bool,
-    /// The end of what was written before our side ended.
-    parting: Vec<u8>,
 }
 
 /// What `h2` holds of the stream.
@@ -53,7 +47,6 @@ pub(crate) fn cork<IO>(io: IO, frames: Option<Frames>) -> (Cork<IO>, Rc<RefCell<
         frames,
         violation: None,
         is_mute: false,
-        parting: Vec::new(),
     };
     let corked = Rc::new(RefCell::new(corked));
     (Cork(corked.clone()), corked)
@@ -78,14 +71,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Corked<IO> {
         self.written
     }
 
-    /// The connection error that a frame was, once, and the bound that it ran into. What follows that frame is not read.
-    pub(crate) fn take_violation(&mut self) -> Option<(Reason, Option<Limit>)> {
+    /// The connection error that a frame was, once. What follows that frame is not read.
+    pub(crate) fn take_violation(&mut self) -> Option<Reason> {
         self.violation.take()
-    }
-
-    /// Whether the last frame before our side ended has this word in it, as GOAWAY may (RFC 9113 §6.8).
-    pub(crate) fn parted_with(&self, word: &str) -> bool {
-        self.parting.windows(word.len()).any(|part| part == word.as_bytes())
     }
 
     /// Gives memory back while nothing happens.
@@ -179,7 +167,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Cork<IO> {
         let Some(Err(bad)) = corked.frames.as_mut().map(|frames| frames.inspect(came)) else {
             return Poll::Ready(Ok(()));
         };
-        corked.violation = Some((bad.reason, bad.limit));
+        corked.violation = Some(bad.reason);
         corked.is_mute = true;
         buf.set_filled(before + bad.at);
         if bad.at == 0 {
@@ -213,10 +201,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Cork<IO> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut corked = self.0.borrow_mut();
-        if corked.parting.is_empty() {
-            let start = corked.out.len().saturating_sub(PARTING_BYTES);
-            corked.parting = corked.out.get(start..).unwrap_or_default().to_vec();
-        }
         ready!(corked.poll_drain(cx))?;
         Pin::new(&mut corked.io).poll_shutdown(cx)
     }

@@ -37,8 +37,8 @@ use tokio::time::Instant;
 use self::cork::{Cork, Corked};
 use self::frames::Frames;
 use crate::drain::{Delay, QUIET, QUIET_IN_A_HURRY};
-use crate::timer::{Alarm, Pace};
-use crate::{Drain, Fault, Kind, Limit, Limits, Service, Side};
+use crate::timer::Alarm;
+use crate::{Drain, Fault, Kind, Limits, Service, Side};
 
 /// Reset streams that are remembered, so that frames still under way for them are no errors.
 const REMEMBERED_RESETS: usize = 50;
@@ -76,14 +76,7 @@ where
         drain: drain.clone(),
     });
     // Boxed, so that the list of exchanges moves pointers and not whole futures.
-    let exchange = |request, mut respond: SendResponse<Bytes>, open| {
-        if service.admits(open) {
-            return Some(Box::pin(stream::run(service.clone(), request, respond, terms.clone())));
-        }
-        respond.send_reset(Reason::REFUSED_STREAM);
-        None
-    };
-    let stall = Pace::new(limits.write_stall_time, Some(limits.write_rate));
+    let exchange = move |request, respond| Box::pin(stream::run(service.clone(), request, respond, terms.clone()));
     let mut driver = Driver {
         connection,
         corked: corked.clone(),
@@ -91,12 +84,11 @@ where
         limits,
         idle: Alarm::default(),
         block: Alarm::default(),
-        stall,
+        stall: Alarm::default(),
         stalled_at: 0,
         opened: Instant::now(),
         pause: Alarm::default(),
         ending: None,
-        limit: None,
     };
     let (begun, called) = (pin!(drain.begin.cancelled()), pin!(drain.last_call.cancelled()));
     let mut end = Ending {
@@ -105,15 +97,6 @@ where
         called: Delay::new(&drain, called, drain.goaway_after),
     };
     let fault = poll_fn(|cx| driver.poll(&exchange, &mut end, cx)).await;
-    let limit = driver.limit.or_else(|| fault.as_ref().and_then(Fault::limit));
-    let limit = limit.or_else(|| fault.as_ref().and_then(|_| bound(&corked.borrow())));
-    let fault = match limit {
-        Some(limit) => {
-            service.limited(limit);
-            fault.map(|fault| fault.at(limit))
-        }
-        None => fault,
-    };
     drop(driver);
     linger(&corked).await;
     fault
@@ -178,8 +161,8 @@ struct Driver<IO, F> {
     idle: Alarm,
     /// A header block that has begun.
     block: Alarm,
-    /// Patience with a client that does not read.
-    stall: Pace,
+    /// A write that makes no progress.
+    stall: Alarm,
     stalled_at: u64,
     /// When the client last opened a stream, or the connection: its first request may be under way.
     opened: Instant,
@@ -187,8 +170,6 @@ struct Driver<IO, F> {
     pause: Alarm,
     /// When GOAWAY was sent because of idleness or drain.
     ending: Option<Instant>,
-    /// The bound that a frame ran into, because of which the connection ends.
-    limit: Option<Limit>,
 }
 
 impl<IO, F> Driver<IO, F>
@@ -199,7 +180,7 @@ where
     /// One turn; the end of the connection, with its fault, when there is nothing more to do.
     fn poll(
         &mut self,
-        exchange: &impl Fn(http::Request<RecvStream>, SendResponse<Bytes>, usize) -> Option<F>,
+        exchange: &impl Fn(http::Request<RecvStream>, SendResponse<Bytes>) -> F,
         end: &mut Ending<'_, '_>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Fault>> {
@@ -238,7 +219,7 @@ where
     /// Moves the engine on and takes new streams; whether there were any.
     fn accept(
         &mut self,
-        exchange: &impl Fn(http::Request<RecvStream>, SendResponse<Bytes>, usize) -> Option<F>,
+        exchange: &impl Fn(http::Request<RecvStream>, SendResponse<Bytes>) -> F,
         cx: &mut Context<'_>,
     ) -> Result<bool, Option<Fault>> {
         let mut has_new = false;
@@ -249,9 +230,7 @@ where
                     respond.send_reset(Reason::REFUSED_STREAM);
                 }
                 Poll::Ready(Some(Ok((request, respond)))) => {
-                    if let Some(exchange) = exchange(request, respond, self.streams.len()) {
-                        self.streams.push(exchange);
-                    }
+                    self.streams.push(exchange(request, respond));
                     self.opened = Instant::now();
                     // Also for an exchange that is over before anybody looks.
                     self.idle.clear();
@@ -266,10 +245,7 @@ where
                 Poll::Pending => {
                     let violation = self.corked.borrow_mut().take_violation();
                     match violation {
-                        Some((reason, limit)) => {
-                            self.limit = limit;
-                            self.connection.abrupt_shutdown(reason);
-                        }
+                        Some(reason) => self.connection.abrupt_shutdown(reason),
                         None => return Ok(has_new),
                     }
                 }
@@ -302,17 +278,15 @@ where
         let mut corked = self.corked.borrow_mut();
         match corked.poll_drain(cx) {
             Poll::Ready(Err(error)) => return Poll::Ready(Some(gone("writing to the client").caused_by(error))),
-            Poll::Ready(Ok(())) => {
-                self.stall.moved(corked.written() - self.stalled_at);
-                self.stalled_at = corked.written();
-            }
+            Poll::Ready(Ok(())) => self.stall.clear(),
             Poll::Pending => {
                 if self.stalled_at != corked.written() {
-                    self.stall.moved(corked.written() - self.stalled_at);
                     self.stalled_at = corked.written();
+                    self.stall.clear();
                 }
-                if self.stall.poll_is_out(cx) {
-                    return Poll::Ready(Some(gone("the client does not read").at(Limit::WriteRate)));
+                self.stall.set_once(self.limits.write_stall_time);
+                if self.stall.poll_is_due(cx) {
+                    return Poll::Ready(Some(gone("the client does not read")));
                 }
             }
         }
@@ -323,7 +297,6 @@ where
         }
         if self.block.poll_is_due(cx) {
             drop(corked);
-            self.limit = Some(Limit::HeadTime);
             self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             cx.waker().wake_by_ref();
             self.block.clear();
@@ -372,25 +345,14 @@ fn ended(error: h2::Error) -> Option<Fault> {
     if error.is_io() || error.is_remote() {
         return None;
     }
-    let fault = Fault::new(
-        Side::Downstream,
-        Kind::BadRequest,
-        "the client broke the rules of HTTP/2",
-    );
-    Some(fault.caused_by(error))
-}
-
-/// The bound of the `h2` crate that a client ran into, by the word that it puts into GOAWAY.
-fn bound<IO: AsyncRead + AsyncWrite + Unpin>(corked: &Corked<IO>) -> Option<Limit> {
-    [
-        ("too_many_resets", Limit::Resets),
-        ("too_many_internal_resets", Limit::ForcedResets),
-        ("too_many_continuations", Limit::Continuations),
-        ("header_list_way_too_large", Limit::Headers),
-        ("too_many_data_frames", Limit::ControlFrames),
-    ]
-    .into_iter()
-    .find_map(|(word, limit)| corked.parted_with(word).then_some(limit))
+    Some(
+        Fault::new(
+            Side::Downstream,
+            Kind::BadRequest,
+            "the client broke the rules of HTTP/2",
+        )
+        .caused_by(error),
+    )
 }
 
 /// Size of fields as RFC 9113 §6.5.2 counts it.

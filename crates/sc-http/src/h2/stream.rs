@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use super::channel::{Channel, Received};
 use super::request::{self, Request};
 use super::upload::Upload;
-use crate::timer::{Alarm, Pace};
+use crate::timer::Alarm;
 use crate::tunnel::{self, Sort};
 use crate::{
     Answer, Body, Drain, Duplex, End, Exchange, Fault, Head, Interim, Kind, Limits, Meter, Payload, Protocol, Service,
@@ -57,12 +57,7 @@ pub(super) async fn run<S: Service>(
             .serve(&*service, request)
             .await
         }
-        Err(fault) => {
-            if let Some(limit) = fault.limit() {
-                service.limited(limit);
-            }
-            refuse(&mut respond, &fault, is_head)
-        }
+        Err(fault) => refuse(&mut respond, &fault, is_head),
     };
     linger(&recv).await;
     is_whole
@@ -96,20 +91,11 @@ impl Serving {
         else {
             return false;
         };
-        if let Some(limit) = meter.limit.get() {
-            service.limited(limit);
-        }
         while let Some(head) = interim.take() {
             inform(&mut self.respond, head, expects_continue);
         }
         match (payload, sort) {
-            (Payload::Body(body), _) if !head.status.is_informational() => {
-                let is_whole = self.respond(head, body, &meter).await;
-                if !is_whole && let Some(limit) = meter.limit.get() {
-                    service.limited(limit);
-                }
-                is_whole
-            }
+            (Payload::Body(body), _) if !head.status.is_informational() => self.respond(head, body, &meter).await,
             (Payload::Tunnel(io), Some(sort)) => self.join(head, io, sort, &meter).await,
             _ => {
                 self.respond(Head::new(Kind::Internal.treatment().status), Body::empty(), &meter)
@@ -125,9 +111,12 @@ impl Serving {
         } else {
             let expects = request.expects_continue.then(|| interim.clone());
             let declared = declared(&request.headers);
-            let limits = &self.terms.limits;
-            let pace = Pace::new(limits.body_idle_time, Some(limits.body_rate));
-            let received = Received::new(self.recv.clone(), Side::Downstream, declared, pace);
+            let received = Received::new(
+                self.recv.clone(),
+                Side::Downstream,
+                declared,
+                self.terms.limits.body_idle_time,
+            );
             Body::stream(received.of_request(meter.clone(), expects))
         };
         Exchange {
@@ -169,7 +158,7 @@ impl Serving {
             body,
             stream,
             declared,
-            Pace::new(self.terms.limits.write_stall_time, Some(self.terms.limits.write_rate)),
+            self.terms.limits.write_stall_time,
             Side::Downstream,
         );
         let sent = poll_fn(|cx| {
@@ -187,7 +176,6 @@ impl Serving {
                 if fault.kind() != Kind::DownstreamClosed {
                     meter.fail(&fault);
                 }
-                meter.limit.set(fault.limit());
                 upload.stream().send_reset(fault.kind().treatment().reset);
                 false
             }

@@ -2,14 +2,15 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::SendStream;
 use http::HeaderMap;
 
 use super::channel::poll_capacity;
-use crate::timer::Pace;
-use crate::{Body, Fault, Kind, Limit, Side};
+use crate::timer::Alarm;
+use crate::{Body, Fault, Kind, Side};
 
 /// A body on its way.
 pub(crate) struct Upload {
@@ -22,14 +23,20 @@ pub(crate) struct Upload {
     is_done: bool,
     is_touched: bool,
     sent: u64,
-    /// Patience with a side that gives no window.
-    stall: Pace,
+    stall: Alarm,
+    stall_time: Duration,
     /// The side that takes the body.
     side: Side,
 }
 
 impl Upload {
-    pub(crate) fn new(body: Body, stream: SendStream<Bytes>, declared: Option<u64>, stall: Pace, side: Side) -> Self {
+    pub(crate) fn new(
+        body: Body,
+        stream: SendStream<Bytes>,
+        declared: Option<u64>,
+        stall_time: Duration,
+        side: Side,
+    ) -> Self {
         Upload {
             body,
             stream,
@@ -38,7 +45,8 @@ impl Upload {
             is_done: false,
             is_touched: false,
             sent: 0,
-            stall,
+            stall: Alarm::default(),
+            stall_time,
             side,
         }
     }
@@ -83,7 +91,8 @@ impl Upload {
             }
             let capacity = match poll_capacity(&mut self.stream, self.piece.len(), cx) {
                 Poll::Pending => {
-                    if self.stall.poll_is_out(cx) {
+                    self.stall.set_once(self.stall_time);
+                    if self.stall.poll_is_due(cx) {
                         return Poll::Ready(Err(self.stalled()));
                     }
                     return Poll::Pending;
@@ -94,8 +103,8 @@ impl Upload {
                 }
                 Poll::Ready(None) => return Poll::Ready(Err(self.gone())),
             };
+            self.stall.clear();
             let part = self.piece.split_to(capacity.min(self.piece.len()));
-            self.stall.moved(part.len() as u64);
             self.sent += part.len() as u64;
             let is_last = self.piece.is_empty()
                 && http_body::Body::is_end_stream(&self.body)
@@ -166,12 +175,7 @@ impl Upload {
         } else {
             Kind::DownstreamClosed
         };
-        let fault = Fault::new(self.side, kind, "no window was given for a body");
-        if self.side == Side::Downstream {
-            fault.at(Limit::WriteRate)
-        } else {
-            fault
-        }
+        Fault::new(self.side, kind, "no window was given for a body")
     }
 }
 

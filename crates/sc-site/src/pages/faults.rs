@@ -207,7 +207,9 @@ pub(crate) fn fault(fault: &Fault, attempted: &Attempted<'_>, form: Form, to: Di
 }
 
 fn upstream(fault: &Fault, status: StatusCode, attempted: &Attempted<'_>) -> Page {
+    let is_closed_to_us = is_permission_denied(fault);
     let title = match fault.kind() {
+        Kind::UpstreamConnect if is_closed_to_us => "The application's socket may not be opened",
         Kind::UpstreamConnect => "The application is not running",
         Kind::UpstreamTls => "The application's certificate was not accepted",
         Kind::UpstreamTimeout => "The application takes too long",
@@ -216,6 +218,11 @@ fn upstream(fault: &Fault, status: StatusCode, attempted: &Attempted<'_>) -> Pag
         _ => "The application gave up",
     };
     let advice = match fault.kind() {
+        Kind::UpstreamConnect if is_closed_to_us => {
+            "It is there, but the user that this server runs as may not open it. For php-fpm, set `listen.group` and \
+             `listen.mode = 0660` in its pool, and have the server's user in that group; folders above the socket \
+             must be open to it too."
+        }
         Kind::UpstreamConnect => "Start the application, or correct its address in the configuration.",
         Kind::UpstreamTls => "Check which certificate it shows, and which ones the configuration trusts.",
         Kind::UpstreamTimeout => "It may be stopped in a debugger, or wait for something else that does not answer.",
@@ -243,6 +250,19 @@ fn upstream(fault: &Fault, status: StatusCode, attempted: &Attempted<'_>) -> Pag
     } else {
         page
     }
+}
+
+/// Whether the system refused because of permissions.
+fn is_permission_denied(fault: &Fault) -> bool {
+    let mut cause = std::error::Error::source(fault);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn looped(attempted: &Attempted<'_>) -> Page {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method};
 use sc_http::client::{Incoming, Outgoing};
-use sc_http::fastcgi::Call;
+use sc_http::fastcgi::{Call, Complaint, Listener};
 use sc_http::{Body, ClientLimits, Interim, Scheme};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
@@ -94,8 +94,10 @@ impl Checker {
         let way = Way {
             interim: &Interim::default(),
             limits: &limits,
-            call: self.call.as_ref(),
-            complain: Rc::new(|_| {}),
+            call: self
+                .call
+                .as_ref()
+                .map(|call| (call, Rc::new(|_: Complaint<'_>| {}) as Listener)),
         };
         let incoming = connection.send(request, way, |_| {}).await;
         let (head, body) = match incoming {

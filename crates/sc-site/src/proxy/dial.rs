@@ -4,6 +4,7 @@
 //! one or the other. Every failure becomes a [`Fault`] that says in words what was tried. Pooling is [`super::endpoint`]'s.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -120,11 +121,15 @@ fn fault(kind: Kind, detail: String) -> Fault {
 }
 
 fn not_dialled(error: DialError) -> Fault {
-    let kind = match error {
-        DialError::Timeout { .. } => Kind::UpstreamTimeout,
-        _ => Kind::UpstreamConnect,
+    let (kind, detail) = match &error {
+        DialError::Timeout { .. } => (Kind::UpstreamTimeout, "no connection to the application"),
+        // What connect(2) says of a unix socket on which as many wait as its `listen.backlog` allows.
+        DialError::ConnectPath { source, .. } if source.kind() == io::ErrorKind::WouldBlock => {
+            (Kind::UpstreamBusy, "the application's queue of connections is full")
+        }
+        _ => (Kind::UpstreamConnect, "no connection to the application"),
     };
-    fault(kind, "no connection to the application".to_owned()).caused_by(error)
+    fault(kind, detail.to_owned()).caused_by(error)
 }
 
 fn not_secured(addr: &UpstreamAddr, name: &str, error: ConnectError) -> Fault {

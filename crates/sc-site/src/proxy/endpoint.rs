@@ -156,12 +156,12 @@ impl Connection {
                 connection.send(out, way.interim, way.limits, reuse).await
             }
             Connection::FastCgi(connection) => {
-                let Some(call) = way.call else {
+                let Some((call, complain)) = way.call else {
                     let fault = Fault::new(Side::Local, Kind::Internal, "a FastCGI application without its call");
                     return Err(SendError { fault, outgoing: None });
                 };
                 let reuse = Box::new(move |connection| reuse(Resting::FastCgi(connection)));
-                connection.send(out, call, way.limits, way.complain, reuse).await
+                connection.send(out, call, way.limits, complain, reuse).await
             }
             Connection::H2(connection) => connection.send(out, way.interim, way.limits).await,
         }
@@ -172,10 +172,8 @@ impl Connection {
 pub(crate) struct Way<'a> {
     pub(crate) interim: &'a Interim,
     pub(crate) limits: &'a ClientLimits,
-    /// What a FastCGI application is told besides.
-    pub(crate) call: Option<&'a Call>,
-    /// Hears what a FastCGI application complains of.
-    pub(crate) complain: Listener,
+    /// What a FastCGI application is told besides, and who hears what it complains of.
+    pub(crate) call: Option<(&'a Call, Listener)>,
 }
 
 /// What an exchange needs of its connection.

@@ -1,7 +1,7 @@
 //! The application behind a site: choosing an address, sending the request, trying again where that is safe, answering.
 //!
 //! Follow [`Upstream::answer`]. What the application gets to see is [`request`]'s, which address is asked [`choice`]'s and
-//! [`health`]'s with its [`check`]s, how often [`budget`]'s; connections are [`endpoint`]'s and [`dial`]'s, what FastCGI wants
+//! [`health`]'s with its [`check`]s, how often [`budget`]'s; what FastCGI programs complain of [`hearsay`]'s; connections are [`endpoint`]'s and [`dial`]'s, what FastCGI wants
 //! besides [`responder`]'s, websockets between HTTP versions [`websocket`]'s. Bodies stream both ways and are never kept; so
 //! a request is sent again only while its body is whole.
 
@@ -11,6 +11,7 @@ mod choice;
 mod dial;
 mod endpoint;
 mod health;
+mod hearsay;
 mod request;
 mod responder;
 mod watched;
@@ -24,7 +25,7 @@ use std::rc::Rc;
 use http::header::{RETRY_AFTER, UPGRADE};
 use http::{HeaderValue, Method, StatusCode};
 use sc_http::client::{Incoming, Outgoing, SendError};
-use sc_http::fastcgi::Call;
+use sc_http::fastcgi::{Call, Listener};
 use sc_http::{Answer, ClientLimits, Exchange, Fault, Head, Interim, Kind, Payload, Protocol, Retry, Side};
 use sc_tls::{H2_AND_HTTP11, HTTP11_ONLY, client_config};
 use tokio::time::Instant;
@@ -35,6 +36,7 @@ use self::dial::{Dialer, Tls};
 use self::endpoint::{Endpoint, Group, Lease, Need, Place, Way};
 pub use self::health::Cause;
 use self::health::Health;
+use self::hearsay::{About, Hearsay};
 use self::responder::Responder;
 use self::watched::{Tunnel, Watched};
 use self::websocket::Opening;
@@ -51,6 +53,8 @@ pub(crate) struct Upstream {
     endpoints: Vec<Rc<Endpoint>>,
     /// Set for FastCGI.
     responder: Option<Responder>,
+    hearsay: Rc<Hearsay>,
+    site: Rc<str>,
     timeouts: Timeouts,
     limits: ClientLimits,
     balance: BalanceSpec,
@@ -73,6 +77,9 @@ struct Asked {
     opening: Option<Opening>,
     /// What a FastCGI application is told besides.
     call: Option<Call>,
+    /// The client's connection, and the stream in it.
+    connection: u64,
+    stream: u32,
     interim: Interim,
 }
 
@@ -174,6 +181,8 @@ impl Upstream {
         Ok(Upstream {
             endpoints: spec.addrs.iter().cloned().map(endpoint).collect(),
             responder,
+            hearsay: Rc::default(),
+            site: site.to_string().into(),
             timeouts: spec.timeouts,
             limits,
             budget: Budget::new(spec.retries),
@@ -211,6 +220,8 @@ impl Upstream {
             form: Form::wanted(&exchange.headers),
             opening: None,
             call: None,
+            connection: around.connection,
+            stream: exchange.meter.stream.get(),
             interim: exchange.interim.clone(),
         };
         let mut room = None;
@@ -430,8 +441,7 @@ impl Upstream {
         let way = Way {
             interim: &asked.interim,
             limits: &self.limits,
-            call: asked.call.as_ref(),
-            complain: Rc::new(|_| {}),
+            call: asked.call.as_ref().map(|call| (call, self.hears(endpoint, asked))),
         };
         let incoming = lease.connection.send(out, way, reuse).await?;
         notes.set_first_byte(began.elapsed());
@@ -443,6 +453,17 @@ impl Upstream {
             place: lease.place,
             is_good,
         })
+    }
+
+    /// Hears what a FastCGI application complains of while it answers.
+    fn hears(&self, endpoint: &Endpoint, asked: &Asked) -> Listener {
+        let about = About {
+            connection: asked.connection,
+            stream: asked.stream,
+            site: self.site.clone(),
+            address: endpoint.label.clone(),
+        };
+        self.hearsay.listener(&self.told, about)
     }
 
     /// Notes what the head of an answer says about its address.

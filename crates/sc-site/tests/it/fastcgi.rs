@@ -384,6 +384,35 @@ fn an_application_that_is_full_is_told_apart() {
 }
 
 #[test]
+fn a_full_queue_of_connections_is_busy_and_not_down() {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with};
+    let folder = tempfile::tempdir().unwrap();
+    let place = SocketAddrUnix::new(folder.path().join("socket")).unwrap();
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let open = || socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+    let listener = open();
+    bind(&listener, &place).unwrap();
+    listen(&listener, 1).unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        waiting.push(open());
+        if connect(waiting.last().unwrap(), &place).is_err() {
+            break;
+        }
+    }
+    run(async {
+        let upstream = fastcgi(&folder.path().join("socket"));
+        let served = serve(vec![spec(None, Some(upstream))], Disclosure::Developer);
+        let told = Ask::get("/").of(&served).await;
+        assert_eq!(
+            (told.status, told.has("retry-after")),
+            (StatusCode::SERVICE_UNAVAILABLE, true)
+        );
+        assert!(told.text().contains("queue of connections is full"), "{}", told.text());
+    });
+}
+
+#[test]
 fn a_flood_of_complaints_does_not_hold_the_answer_up() {
     run(async {
         let told = rude(Ask::get("/"), async |mut conn, _| {

@@ -186,6 +186,7 @@ impl Ask {
         let notes = Rc::new(Notes::default());
         let local = LocalAddr::inet("192.0.2.1:443".parse().unwrap());
         let around = Around {
+            connection: 7,
             client: self.client,
             local,
         };

@@ -358,17 +358,3 @@ fn more_requests_than_processes_are_answered_in_turn() {
         );
     });
 }
-
-#[test]
-fn a_socket_that_may_not_be_opened_is_told_with_what_helps() {
-    let place = tempfile::tempdir().unwrap();
-    let site = folder(&[("index.php", ANSWERS)]);
-    run(async {
-        let mut upstream = UpstreamSpec::new(UpstreamAddr::Unix(place.path().join("php.sock")));
-        upstream.protocol = UpstreamProtocol::FastCgi;
-        let served = serve(vec![spec(Some(site.path()), Some(upstream))], Disclosure::Developer);
-        let told = asked(&served, "once").await;
-        assert_eq!(told.status, StatusCode::BAD_GATEWAY);
-        assert!(told.text().contains("not running"), "{}", told.text());
-    });
-}
