@@ -3,8 +3,8 @@
 //! This room takes byte streams, limits and a [`Drain`]; it never learns where they came from, opens no
 //! socket or file, and writes no log. Start reading at [`exchange`]; then [`h1`] and [`h2`] (server role),
 //! [`client`] and [`fastcgi`] (towards applications), and the rules that belong to no protocol version: [`authority`],
-//! [`conditional`], [`date`], [`encoding`], [`forwarded`], [`hop`], [`range`]. Tunnels are joined in `tunnel`, with the
-//! frames of a [`websocket`] watched. [`fuzz`] is for fuzzers alone.
+//! [`conditional`], [`date`], [`encoding`], [`forwarded`], [`hop`], [`priority`], [`range`]. Tunnels are joined in
+//! `tunnel`, with the frames of a [`websocket`] watched. [`fuzz`] is for fuzzers alone.
 #![forbid(unsafe_code)]
 
 pub mod authority;
@@ -23,6 +23,7 @@ pub mod h1;
 pub mod h2;
 pub mod hop;
 pub mod limits;
+pub mod priority;
 pub mod range;
 mod timer;
 mod tunnel;

@@ -221,6 +221,7 @@ impl H2 {
                     declared,
                     limits.write_stall_time,
                     Side::Upstream,
+                    None,
                 )),
                 None,
             )

@@ -14,6 +14,7 @@ use http::StatusCode;
 use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::growth::{Growth, Thirst};
 use crate::timer::Alarm;
 use crate::{Fault, Head, Interim, Kind, Meter, Side};
 
@@ -30,6 +31,7 @@ pub(crate) struct Received {
     meter: Option<Rc<Meter>>,
     /// Where `100` is asked for when the body is first waited for.
     expects: Option<Interim>,
+    growth: Option<(Rc<Growth>, Thirst)>,
     is_at_data_end: bool,
     is_over: bool,
 }
@@ -46,14 +48,17 @@ impl Received {
             alarm,
             meter: None,
             expects: None,
+            growth: None,
             is_at_data_end: false,
             is_over: false,
         }
     }
 
-    /// Counts into a meter, and asks for `100 Continue` where the client waits for it.
-    pub(crate) fn of_request(mut self, meter: Rc<Meter>, expects: Option<Interim>) -> Self {
+    /// Counts into a meter, asks for `100 Continue` where the client waits for it, and for a larger window where a larger
+    /// one would be of use.
+    pub(crate) fn of_request(mut self, meter: Rc<Meter>, expects: Option<Interim>, growth: Rc<Growth>) -> Self {
         (self.meter, self.expects) = (Some(meter), expects);
+        self.growth = Some((growth, Thirst::default()));
         self
     }
 
@@ -65,6 +70,9 @@ impl Received {
                 Some(Ok(data)) => {
                     // A window that cannot be given back belongs to a stream that is gone: the next poll says so.
                     let _ = stream.flow_control().release_capacity(data.len());
+                    if let Some((growth, thirst)) = &mut self.growth {
+                        growth.took(thirst, data.len());
+                    }
                     if let Some(remaining) = &mut self.remaining {
                         *remaining = remaining.saturating_sub(data.len() as u64);
                     }
@@ -100,6 +108,9 @@ impl http_body::Body for Received {
         let frame = match this.poll_next(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
+                if let Some((growth, thirst)) = &mut this.growth {
+                    growth.waited(thirst);
+                }
                 if let Some(interim) = this.expects.take() {
                     interim.send(Head::new(StatusCode::CONTINUE));
                 }

@@ -2,7 +2,8 @@
 //!
 //! `h2` flushes before every DATA frame, which costs a system call and a TLS record each. Here a flush does nothing: frames
 //! gather, bounded, until the driver has polled everything and drains them in one write. Large frames are not copied but
-//! written at once, behind what has gathered. Frames that pass in are looked at by [`super::frames`].
+//! written at once, behind what has gathered. Frames that pass are looked at by [`super::frames`] and
+//! [`super::outgoing`].
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -10,43 +11,87 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BytesMut};
 use h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::frames::Frames;
+use super::frames::{Frames, Heard};
+use super::outgoing::Outgoing;
+use super::turns::Turns;
 
 /// Bytes that gather: two TLS records.
 const CORK_BYTES: usize = 32 << 10;
 
+/// Buffers that are kept for the next connection of the thread. Few write at the same time: mostly one, which finds it in
+/// the processor's cache.
+const SPARE_BUFFERS: usize = 4;
+
+thread_local! {
+    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
 /// The stream, shared by `h2` and the driver.
 pub(crate) struct Corked<IO> {
     io: IO,
-    out: BytesMut,
+    /// What has gathered; from a spare buffer, and given back as soon as it is written.
+    out: Vec<u8>,
+    /// How much of it is written.
+    out_at: usize,
     written: u64,
     needs_flush: bool,
     is_eof: bool,
-    /// What has passed in; only the server looks.
-    pub(crate) frames: Option<Frames>,
+    /// What the server looks at; a client does not.
+    pub(crate) watch: Option<Watch>,
     violation: Option<Reason>,
     is_mute: bool,
+    /// Whether our SETTINGS frame is complete.
+    is_settled: bool,
+}
+
+/// Frames that pass, in both directions, and what follows from them for the order of responses.
+pub(crate) struct Watch {
+    pub(crate) frames: Frames,
+    outgoing: Outgoing,
+    turns: Rc<RefCell<Turns>>,
+}
+
+impl Watch {
+    pub(crate) fn new(frames: Frames, turns: Rc<RefCell<Turns>>) -> Self {
+        Watch {
+            frames,
+            outgoing: Outgoing::default(),
+            turns,
+        }
+    }
+
+    /// Tells the order what the client said.
+    fn hear(&mut self) {
+        for heard in self.frames.take_heard() {
+            let mut turns = self.turns.borrow_mut();
+            match heard {
+                Heard::Reset(id) => turns.thrown_away(id),
+                Heard::Window(bytes) => turns.widen(bytes),
+                Heard::Priority(id, priority) => turns.update(id, priority),
+            }
+        }
+    }
 }
 
 /// What `h2` holds of the stream.
 pub(crate) struct Cork<IO>(Rc<RefCell<Corked<IO>>>);
 
 /// Puts a cork into a stream; the second part is the driver's.
-pub(crate) fn cork<IO>(io: IO, frames: Option<Frames>) -> (Cork<IO>, Rc<RefCell<Corked<IO>>>) {
-    let out = BytesMut::new();
+pub(crate) fn cork<IO>(io: IO, watch: Option<Watch>) -> (Cork<IO>, Rc<RefCell<Corked<IO>>>) {
     let corked = Corked {
         io,
-        out,
+        out: Vec::new(),
+        out_at: 0,
         written: 0,
         needs_flush: false,
         is_eof: false,
-        frames,
+        watch,
         violation: None,
         is_mute: false,
+        is_settled: false,
     };
     let corked = Rc::new(RefCell::new(corked));
     (Cork(corked.clone()), corked)
@@ -55,8 +100,9 @@ pub(crate) fn cork<IO>(io: IO, frames: Option<Frames>) -> (Cork<IO>, Rc<RefCell<
 impl<IO: AsyncRead + AsyncWrite + Unpin> Corked<IO> {
     /// Writes and flushes all that has gathered.
     pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.out.is_empty() {
-            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.out))?;
+        while !self.is_drained() {
+            let waiting = self.out.get(self.out_at..).unwrap_or_default();
+            let written = ready!(Pin::new(&mut self.io).poll_write(cx, waiting))?;
             self.advance(written)?;
         }
         if self.needs_flush {
@@ -76,10 +122,48 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Corked<IO> {
         self.violation.take()
     }
 
-    /// Gives memory back while nothing happens.
-    pub(crate) fn rest(&mut self) {
-        if self.out.is_empty() && self.out.capacity() > 0 {
-            self.out = BytesMut::new();
+    fn is_drained(&self) -> bool {
+        self.out_at == self.out.len()
+    }
+
+    /// Copies pieces behind what has gathered.
+    fn gather(&mut self, pieces: &[IoSlice<'_>]) {
+        if self.out.capacity() == 0 {
+            let spare = SPARE.with_borrow_mut(Vec::pop);
+            self.out = spare.unwrap_or_else(|| Vec::with_capacity(CORK_BYTES));
+        }
+        for piece in pieces {
+            self.out.extend_from_slice(piece);
+        }
+    }
+
+    /// Lends the buffer to others when it is empty.
+    fn give_back(&mut self) {
+        if self.is_drained() && self.out.capacity() > 0 {
+            let mut out = std::mem::take(&mut self.out);
+            self.out_at = 0;
+            out.clear();
+            SPARE.with_borrow_mut(|spare| {
+                if spare.len() < SPARE_BUFFERS && out.capacity() <= 2 * CORK_BYTES {
+                    spare.push(out);
+                }
+            });
+        }
+    }
+
+    /// Adds a setting to our SETTINGS frame, while that is all that has gathered (RFC 9218 §2.1: nobody need say anything
+    /// in the terms of RFC 7540).
+    pub(crate) fn settle(&mut self) {
+        const SETTINGS: u8 = 4;
+        const NO_RFC7540_PRIORITIES: [u8; 6] = [0, 9, 0, 0, 0, 1];
+        let Some([0, high, low, SETTINGS, 0, ..]) = self.out.get_mut(self.out_at..) else {
+            return;
+        };
+        let length = u16::from_be_bytes([*high, *low]);
+        let end = self.out_at + 9 + usize::from(length);
+        if !std::mem::replace(&mut self.is_settled, true) && self.written == 0 && length < 1000 {
+            [*high, *low] = (length + 6).to_be_bytes();
+            self.out.splice(end..end, NO_RFC7540_PRIORITIES);
         }
     }
 
@@ -112,26 +196,37 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Corked<IO> {
         }
         self.written += written as u64;
         self.needs_flush = true;
-        let part = written.min(self.out.len());
-        self.out.advance(part);
+        let part = written.min(self.out.len() - self.out_at);
+        self.out_at += part;
+        self.give_back();
         Ok(written - part)
+    }
+
+    /// Looks at the first bytes of some pieces, which were taken from the engine.
+    fn pass_out(&mut self, pieces: &[IoSlice<'_>], mut bytes: usize) {
+        let Some(watch) = &mut self.watch else { return };
+        for piece in pieces {
+            let part = piece.get(..bytes).unwrap_or(piece);
+            bytes -= part.len();
+            watch.outgoing.pass(part, &mut watch.turns.borrow_mut());
+        }
     }
 
     fn poll_write_pieces(&mut self, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let total: usize = pieces.iter().map(|piece| piece.len()).sum();
         loop {
             if self.out.len() + total <= CORK_BYTES {
-                for piece in pieces {
-                    self.out.extend_from_slice(piece);
-                }
+                self.gather(pieces);
+                self.pass_out(pieces, total);
                 return Poll::Ready(Ok(total));
             }
             let io = Pin::new(&mut self.io);
-            let written = if self.out.is_empty() {
+            let waiting = self.out.get(self.out_at..).unwrap_or_default();
+            let written = if waiting.is_empty() {
                 ready!(io.poll_write_vectored(cx, pieces))?
             } else if io.is_write_vectored() {
                 let mut slices = [IoSlice::new(&[]); 8];
-                let gathered = std::iter::once(IoSlice::new(&self.out)).chain(pieces.iter().copied());
+                let gathered = std::iter::once(IoSlice::new(waiting)).chain(pieces.iter().copied());
                 let mut count = 0;
                 for (slice, piece) in slices.iter_mut().zip(gathered) {
                     *slice = piece;
@@ -139,10 +234,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Corked<IO> {
                 }
                 ready!(io.poll_write_vectored(cx, slices.get(..count).unwrap_or_default()))?
             } else {
-                ready!(io.poll_write(cx, &self.out))?
+                ready!(io.poll_write(cx, waiting))?
             };
             let beyond = self.advance(written)?;
             if beyond > 0 {
+                self.pass_out(pieces, beyond);
                 return Poll::Ready(Ok(beyond));
             }
         }
@@ -164,7 +260,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Cork<IO> {
         }
         let came = buf.filled().get(before..).unwrap_or_default();
         corked.is_eof |= came.is_empty();
-        let Some(Err(bad)) = corked.frames.as_mut().map(|frames| frames.inspect(came)) else {
+        let Some(watch) = &mut corked.watch else {
+            return Poll::Ready(Ok(()));
+        };
+        let inspected = watch.frames.inspect(came);
+        watch.hear();
+        let Err(bad) = inspected else {
             return Poll::Ready(Ok(()));
         };
         corked.violation = Some(bad.reason);

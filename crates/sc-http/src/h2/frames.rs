@@ -3,10 +3,12 @@
 //!
 //! Nothing is kept but the header of the current frame and a few counts.
 
-use super::block::Walk;
-use crate::Limits;
 use h2::Reason;
 use tokio::time::Instant;
+
+use super::block::Walk;
+use crate::Limits;
+use crate::priority::Priority;
 
 const PREFACE_BYTES: usize = 24;
 
@@ -15,6 +17,9 @@ const FRAME_BYTES: usize = 16 << 10;
 
 /// A smaller step of a window is not worth a frame (CVE-2019-9511).
 const SMALL_STEP: u32 = 256;
+
+/// The bits of a stream's id, or of a window's size: the first one is reserved.
+const ID: u32 = 0x7fff_ffff;
 
 const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
@@ -31,8 +36,24 @@ const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
+/// RFC 9218 §7.1
+const PRIORITY_UPDATE: u8 = 16;
 
 const INITIAL_WINDOW_SIZE: u16 = 4;
+
+/// Longest PRIORITY_UPDATE that is looked at: a stream's id, and a field with more than is defined.
+const NOTED_BYTES: usize = 64;
+
+/// What a frame says that matters for the order of responses.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Heard {
+    /// The client takes back a stream.
+    Reset(u32),
+    /// The connection's window is wider by this much.
+    Window(u32),
+    /// A stream's priority, perhaps of one to come.
+    Priority(u32, Priority),
+}
 
 /// A frame that is a connection error.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -97,6 +118,9 @@ pub(crate) struct Frames {
     has_settings: bool,
     resets: Purse,
     talk: Purse,
+    /// Payload of a PRIORITY_UPDATE.
+    noted: Vec<u8>,
+    heard: Vec<Heard>,
 }
 
 /// The header block that is passing in.
@@ -131,7 +155,14 @@ impl Frames {
             has_settings: false,
             resets: Purse::new(limits.resets, limits.resets_per_second),
             talk: Purse::new(limits.control_frames, limits.control_frames_per_second),
+            noted: Vec::new(),
+            heard: Vec::new(),
         }
+    }
+
+    /// Takes out the oldest thing that was heard.
+    pub(crate) fn take_heard(&mut self) -> impl Iterator<Item = Heard> {
+        self.heard.drain(..)
     }
 
     /// Whether a header block has begun and not ended.
@@ -155,6 +186,9 @@ impl Frames {
                 match self.kind() {
                     SETTINGS | WINDOW_UPDATE => self.values(part).map_err(|reason| Bad { at, reason })?,
                     HEADERS | CONTINUATION => self.pass_block(part).map_err(|reason| Bad { at, reason })?,
+                    PRIORITY_UPDATE if self.noted.len() < NOTED_BYTES => {
+                        self.noted.extend(part.iter().take(NOTED_BYTES - self.noted.len()));
+                    }
                     _ => {}
                 }
                 self.left -= part.len();
@@ -162,6 +196,7 @@ impl Frames {
                 if self.left > 0 {
                     return Ok(());
                 }
+                self.note().map_err(|reason| Bad { at, reason })?;
                 self.have = 0;
                 start = came.len() - rest.len();
                 continue;
@@ -203,6 +238,7 @@ impl Frames {
             SETTINGS => length % 6 == 0,
             PING => length == 8,
             GOAWAY => length >= 8,
+            PRIORITY_UPDATE => length >= 4,
             _ => true,
         };
         if !is_sized {
@@ -222,16 +258,37 @@ impl Frames {
                     _ => self.continuations.checked_sub(1).ok_or(Reason::ENHANCE_YOUR_CALM)?,
                 };
                 self.in_block = flags & END_HEADERS == 0;
-                self.open(kind, flags, u32::from_be_bytes(id) & 0x7fff_ffff, length);
+                self.open(kind, flags, u32::from_be_bytes(id) & ID, length);
             }
             RST_STREAM if !self.resets.pay() => return Err(Reason::ENHANCE_YOUR_CALM),
             // Also padding alone carries nothing.
             DATA if length <= usize::from(flags & PADDED != 0) && flags & END_STREAM == 0 && !self.talk.pay() => {
                 return Err(Reason::ENHANCE_YOUR_CALM);
             }
+            RST_STREAM => self.heard.push(Heard::Reset(u32::from_be_bytes(id) & ID)),
+            PRIORITY_UPDATE if u32::from_be_bytes(id) & ID != 0 => return Err(Reason::PROTOCOL_ERROR),
             PRIORITY | SETTINGS | PING | 10.. if !self.talk.pay() => return Err(Reason::ENHANCE_YOUR_CALM),
             _ => {}
         }
+        Ok(())
+    }
+
+    /// Hears what a PRIORITY_UPDATE said, now that its payload is there.
+    fn note(&mut self) -> Result<(), Reason> {
+        let Some((first, rest)) = self.noted.split_first_chunk::<4>() else {
+            return Ok(());
+        };
+        let number = u32::from_be_bytes(*first) & ID;
+        // Only requests have one: their streams have odd numbers.
+        if number.is_multiple_of(2) {
+            return Err(Reason::PROTOCOL_ERROR);
+        }
+        // A field that is none, or is too long for one, says nothing.
+        if self.noted.len() < NOTED_BYTES {
+            let said = Priority::parse(rest).unwrap_or_default();
+            self.heard.push(Heard::Priority(number, said));
+        }
+        self.noted.clear();
         Ok(())
     }
 
@@ -284,9 +341,12 @@ impl Frames {
             }
             let [a, b, c, d, ..] = self.entry;
             if wanted == 4 {
-                let step = u32::from_be_bytes([a, b, c, d]) & 0x7fff_ffff;
+                let step = u32::from_be_bytes([a, b, c, d]) & ID;
                 if step < SMALL_STEP && !self.talk.pay() {
                     return Err(Reason::ENHANCE_YOUR_CALM);
+                }
+                if self.header.ends_with(&[0; 4]) {
+                    self.heard.push(Heard::Window(step));
                 }
             } else if u16::from_be_bytes([a, b]) == INITIAL_WINDOW_SIZE && c & 0x80 != 0 {
                 return Err(Reason::FLOW_CONTROL_ERROR);
@@ -367,5 +427,33 @@ mod tests {
             frames.inspect(bytes).expect("frame");
             assert_eq!(frames.is_in_block(), is_in_block);
         }
+    }
+
+    #[tokio::test]
+    async fn priorities_are_heard_and_broken_ones_are_errors() {
+        let settings = (SETTINGS, 0, &[][..]);
+        let update = |payload: &'static [u8]| [settings, (PRIORITY_UPDATE, 0, payload)];
+        check(&update(b"\0\0\0\x05u=1"), Ok(()));
+        check(&update(b"\0\0\x05"), Err((9, Reason::FRAME_SIZE_ERROR)));
+        check(&update(b"\0\0\0\0u=1"), Err((18, Reason::PROTOCOL_ERROR)));
+        check(&update(b"\0\0\0\x02u=1"), Err((18, Reason::PROTOCOL_ERROR)));
+
+        let mut frames = Frames::new(&Limits::default());
+        frames.inspect(&[0; PREFACE_BYTES]).expect("preface");
+        frames.inspect(&[0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]).expect("settings");
+        frames
+            .inspect(b"\0\0\x04\x10\0\0\0\0\x03\0\0\0\x01")
+            .expect_err("not on a stream");
+        let mut frames = Frames::new(&Limits::default());
+        frames.inspect(&[0; PREFACE_BYTES]).expect("preface");
+        frames.inspect(&[0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]).expect("settings");
+        for byte in
+            b"\0\0\x0a\x10\0\0\0\0\0\0\0\0\x05u=1, i\0\0\x04\x08\0\0\0\0\0\0\0\x10\0\0\0\x04\x08\0\0\0\0\x03\0\0\x10\0"
+        {
+            frames.inspect(&[*byte]).expect("frames");
+        }
+        let heard: Vec<Heard> = frames.take_heard().collect();
+        let said = Priority::parse(b"u=1, i").expect("a field");
+        assert_eq!(heard, [Heard::Priority(5, said), Heard::Window(4096)]);
     }
 }

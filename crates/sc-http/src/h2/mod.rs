@@ -15,8 +15,11 @@ mod block;
 pub(crate) mod channel;
 pub(crate) mod cork;
 mod frames;
+pub(crate) mod growth;
+mod outgoing;
 mod request;
 mod stream;
+pub(crate) mod turns;
 pub(crate) mod upload;
 
 use std::cell::RefCell;
@@ -34,8 +37,10 @@ use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use self::cork::{Cork, Corked};
+use self::cork::{Cork, Corked, Watch};
 use self::frames::Frames;
+use self::growth::Growth;
+use self::turns::Turns;
 use crate::drain::{Delay, QUIET, QUIET_IN_A_HURRY};
 use crate::timer::Alarm;
 use crate::{Drain, Fault, Kind, Limits, Service, Side};
@@ -65,7 +70,8 @@ where
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
     S: Service,
 {
-    let (stream, corked) = cork::cork(io, Some(Frames::new(limits)));
+    let turns = Rc::new(RefCell::new(Turns::default()));
+    let (stream, corked) = cork::cork(io, Some(Watch::new(Frames::new(limits), turns.clone())));
     let connection = match handshake(stream, &corked, limits).await {
         Ok(connection) => connection,
         Err(fault) => return fault,
@@ -74,12 +80,17 @@ where
     let terms = Rc::new(stream::Terms {
         limits: limits.clone(),
         drain: drain.clone(),
+        turns: turns.clone(),
+        growth: Rc::new(Growth::new(limits.as_ref())),
     });
+    let growth = terms.growth.clone();
     // Boxed, so that the list of exchanges moves pointers and not whole futures.
     let exchange = move |request, respond| Box::pin(stream::run(service.clone(), request, respond, terms.clone()));
     let mut driver = Driver {
         connection,
         corked: corked.clone(),
+        growth,
+        turns: turns.clone(),
         streams: FuturesUnordered::new(),
         limits,
         idle: Alarm::default(),
@@ -128,6 +139,7 @@ where
     alarm.set(limits.head_time);
     poll_fn(|cx| {
         let settled = handshake.as_mut().poll(cx);
+        corked.borrow_mut().settle();
         if let Poll::Ready(settled) = settled {
             return Poll::Ready(settled.map_err(ended));
         }
@@ -156,6 +168,8 @@ struct Ending<'p, 'a> {
 struct Driver<IO, F> {
     connection: Connection<Cork<IO>, Bytes>,
     corked: Rc<RefCell<Corked<IO>>>,
+    growth: Rc<Growth>,
+    turns: Rc<RefCell<Turns>>,
     streams: FuturesUnordered<F>,
     limits: Rc<Limits>,
     idle: Alarm,
@@ -192,8 +206,9 @@ where
                 Ok(has_new) => has_new,
                 Err(fault) => return Poll::Ready(fault),
             };
-            // What the exchanges of the last round have queued was moved on by accepting.
-            if (round > 0 && !has_new) || self.streams.is_empty() {
+            // What the exchanges of the last round have queued was moved on by accepting, and gave others their turn.
+            let goes_on = has_new || self.turns.borrow_mut().take_calling();
+            if (round > 0 && !goes_on) || self.streams.is_empty() {
                 break;
             }
             if round == ROUNDS {
@@ -267,9 +282,16 @@ where
     /// Polls the exchanges that were woken.
     fn answer(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(Some(is_whole)) = self.streams.poll_next_unpin(cx) {
-            if is_whole && let Some(frames) = &mut self.corked.borrow_mut().frames {
-                frames.forgive();
+            if is_whole && let Some(watch) = &mut self.corked.borrow_mut().watch {
+                watch.frames.forgive();
             }
+        }
+        // While our last change of settings is not acknowledged, there is another time.
+        if let Some((stream, window)) = self.growth.wanted()
+            && self.connection.set_initial_window_size(stream).is_ok()
+        {
+            self.connection.set_target_window_size(window);
+            self.growth.grown((stream, window));
         }
     }
 
@@ -290,7 +312,7 @@ where
                 }
             }
         }
-        if corked.frames.as_ref().is_some_and(Frames::is_in_block) {
+        if corked.watch.as_ref().is_some_and(|watch| watch.frames.is_in_block()) {
             self.block.set_once(self.limits.head_time);
         } else {
             self.block.clear();
@@ -306,7 +328,6 @@ where
             self.idle.clear();
             return Poll::Pending;
         }
-        corked.rest();
         // The last frames of an exchange may still wait inside the engine for a client that reads slowly.
         let is_quiet = self.ending.is_some() && !self.connection.has_streams();
         self.idle

@@ -14,8 +14,11 @@ use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, T
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::channel::{Channel, Received};
+use super::growth::Growth;
 use super::request::{self, Request};
+use super::turns::{Place, Turn, Turns};
 use super::upload::Upload;
+use crate::priority::Priority;
 use crate::timer::Alarm;
 use crate::tunnel::{self, Sort};
 use crate::{
@@ -34,6 +37,8 @@ const LINGER_BYTES: usize = 256 << 10;
 pub(super) struct Terms {
     pub(super) limits: Rc<Limits>,
     pub(super) drain: Drain,
+    pub(super) turns: Rc<RefCell<Turns>>,
+    pub(super) growth: Rc<Growth>,
 }
 
 /// Serves one stream; `true` when it ended as it should.
@@ -78,6 +83,7 @@ impl Serving {
         let interim = Interim::default();
         let expects_continue = request.expects_continue && !self.recv.borrow().is_end_stream();
         let sort = request.upgrade.as_deref().map(|upgrade| Sort::of(Some(upgrade)));
+        let wanted = Priority::of(&request.headers);
         let exchange = self.open(request, &interim, &meter);
         // Pinned here, since moving it would copy it: the future of a whole site is large.
         let answering = pin!(service.answer(exchange));
@@ -95,11 +101,13 @@ impl Serving {
             inform(&mut self.respond, head, expects_continue);
         }
         match (payload, sort) {
-            (Payload::Body(body), _) if !head.status.is_informational() => self.respond(head, body, &meter).await,
+            (Payload::Body(body), _) if !head.status.is_informational() => {
+                self.respond(head, body, wanted, &meter).await
+            }
             (Payload::Tunnel(io), Some(sort)) => self.join(head, io, sort, &meter).await,
             _ => {
-                self.respond(Head::new(Kind::Internal.treatment().status), Body::empty(), &meter)
-                    .await
+                let head = Head::new(Kind::Internal.treatment().status);
+                self.respond(head, Body::empty(), wanted, &meter).await
             }
         }
     }
@@ -117,7 +125,7 @@ impl Serving {
                 declared,
                 self.terms.limits.body_idle_time,
             );
-            Body::stream(received.of_request(meter.clone(), expects))
+            Body::stream(received.of_request(meter.clone(), expects, self.terms.growth.clone()))
         };
         Exchange {
             protocol: Protocol::Http2,
@@ -134,12 +142,16 @@ impl Serving {
         }
     }
 
-    /// Sends a response and its body.
-    async fn respond(mut self, mut head: Head, mut body: Body, meter: &Meter) -> bool {
+    /// Sends a response and its body, in the order that the client wants unless the answer itself says otherwise.
+    async fn respond(mut self, mut head: Head, mut body: Body, wanted: Option<Priority>, meter: &Meter) -> bool {
         clean(&mut head.headers);
         if !head.headers.contains_key(DATE) {
             head.headers.insert(DATE, date::now());
         }
+        let place = Place::of(match Priority::of(&head.headers) {
+            Some(said) => Some(wanted.unwrap_or_default().overridden_by(said)),
+            None => wanted,
+        });
         let status = head.status;
         let declared = frame(&mut head, &body, self.is_head);
         if self.is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
@@ -160,6 +172,7 @@ impl Serving {
             declared,
             self.terms.limits.write_stall_time,
             Side::Downstream,
+            Some(Turn::new(self.terms.turns.clone(), meter.stream.get(), place)),
         );
         let sent = poll_fn(|cx| {
             let sent = upload.poll(cx);

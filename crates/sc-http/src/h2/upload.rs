@@ -9,6 +9,7 @@ use h2::SendStream;
 use http::HeaderMap;
 
 use super::channel::poll_capacity;
+use super::turns::Turn;
 use crate::timer::Alarm;
 use crate::{Body, Fault, Kind, Side};
 
@@ -27,6 +28,8 @@ pub(crate) struct Upload {
     stall_time: Duration,
     /// The side that takes the body.
     side: Side,
+    /// Its part in the order of responses; what we send to an application is in the order in which it comes.
+    turn: Option<Turn>,
 }
 
 impl Upload {
@@ -36,6 +39,7 @@ impl Upload {
         declared: Option<u64>,
         stall_time: Duration,
         side: Side,
+        turn: Option<Turn>,
     ) -> Self {
         Upload {
             body,
@@ -48,6 +52,7 @@ impl Upload {
             stall: Alarm::default(),
             stall_time,
             side,
+            turn,
         }
     }
 
@@ -77,27 +82,34 @@ impl Upload {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         while !self.is_done {
             if self.piece.is_empty() && !self.poll_take(cx)?.is_ready() {
-                // Nothing to send: what is left to notice is that nobody wants it any more.
-                return match self.stream.poll_reset(cx) {
-                    Poll::Ready(Ok(reason)) => Poll::Ready(Err(self.reset(reason))),
-                    Poll::Ready(Err(error)) => {
-                        Poll::Ready(Err(super::channel::fault(self.side, "while sending a body", error)))
-                    }
-                    Poll::Pending => Poll::Pending,
-                };
+                return self.poll_wanted(cx);
             }
             if self.piece.is_empty() {
                 continue;
             }
-            let capacity = match poll_capacity(&mut self.stream, self.piece.len(), cx) {
-                Poll::Pending => {
-                    self.stall.set_once(self.stall_time);
-                    if self.stall.poll_is_due(cx) {
-                        return Poll::Ready(Err(self.stalled()));
+            let allowed = match self.turn.as_ref().map(|turn| turn.poll(cx)) {
+                None => usize::MAX,
+                Some(Poll::Ready(allowed)) => allowed,
+                Some(Poll::Pending) => {
+                    // Waiting for other streams is no fault of the client.
+                    if self.turn.as_ref().is_some_and(Turn::is_window_empty) {
+                        if let Poll::Ready(stalled) = self.poll_stall(cx) {
+                            return Poll::Ready(stalled);
+                        }
+                    } else {
+                        self.stall.clear();
                     }
-                    return Poll::Pending;
+                    return self.poll_wanted(cx);
                 }
-                Poll::Ready(Some(Ok(capacity))) => capacity,
+            };
+            let capacity = match poll_capacity(&mut self.stream, self.piece.len().min(allowed), cx) {
+                Poll::Pending => {
+                    if let Some(turn) = &self.turn {
+                        turn.pass();
+                    }
+                    return self.poll_stall(cx);
+                }
+                Poll::Ready(Some(Ok(capacity))) => capacity.min(allowed),
                 Poll::Ready(Some(Err(error))) => {
                     return Poll::Ready(Err(super::channel::fault(self.side, "while sending a body", error)));
                 }
@@ -106,12 +118,37 @@ impl Upload {
             self.stall.clear();
             let part = self.piece.split_to(capacity.min(self.piece.len()));
             self.sent += part.len() as u64;
+            if let Some(turn) = &self.turn {
+                turn.hand_over(part.len());
+            }
             let is_last = self.piece.is_empty()
                 && http_body::Body::is_end_stream(&self.body)
                 && self.declared.is_none_or(|left| left == 0);
             self.send(part, is_last)?;
+            if let Some(turn) = self.turn.as_ref().filter(|turn| !is_last && turn.shares()) {
+                turn.step_back(cx);
+                return Poll::Pending;
+            }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// While nothing can be sent: what is left to notice is that nobody wants it any more.
+    fn poll_wanted(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        match ready!(self.stream.poll_reset(cx)) {
+            Ok(reason) => Poll::Ready(Err(self.reset(reason))),
+            Err(error) => Poll::Ready(Err(super::channel::fault(self.side, "while sending a body", error))),
+        }
+    }
+
+    /// While a window is waited for: the other side has a while to give one.
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        self.stall.set_once(self.stall_time);
+        if self.stall.poll_is_due(cx) {
+            Poll::Ready(Err(self.stalled()))
+        } else {
+            Poll::Pending
+        }
     }
 
     /// Takes the next piece out of the body, or ends the stream.

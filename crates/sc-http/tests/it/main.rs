@@ -7,6 +7,7 @@ mod fuzzed;
 mod h1_client;
 mod h1_server;
 mod h2_both;
+mod h2_order;
 mod h2_rules;
 
 /// No test file is forgotten.
