@@ -38,6 +38,8 @@ async fn a_burst_is_accepted_and_draining_closes_the_listener() {
                 panic!("not TCP")
             };
             assert!(tcp.nodelay().unwrap(), "accepted sockets inherit TCP_NODELAY");
+            let unsent = socket2::SockRef::from(tcp).tcp_notsent_lowat().unwrap();
+            assert_eq!(unsent, 128 << 10, "and TCP_NOTSENT_LOWAT");
             assert_eq!(Some(tcp.peer_addr().unwrap()), connection.client.socket());
         }
         drain.cancel();
