@@ -32,8 +32,12 @@ impl<S: Read + Write> Conversation<S> {
         // A server may have ended before it took everything.
         let _ = self.stream.write_all(bytes).and_then(|()| self.stream.flush());
         let (mut raw, mut room, mut heard) = (Vec::new(), [0; 4096], Instant::now());
-        let silence = if is_listed_as_waiting { LISTED_SILENCE } else { SILENCE };
-        while heard.elapsed() < silence {
+        loop {
+            // Short only once the answer is there that such a server gives first.
+            let is_short = is_listed_as_waiting && !raw.is_empty();
+            if heard.elapsed() >= if is_short { LISTED_SILENCE } else { SILENCE } {
+                break;
+            }
             match self.stream.read(&mut room) {
                 Ok(count @ 1..) => {
                     raw.extend_from_slice(&room[..count]);
