@@ -1,5 +1,6 @@
 //! A byte stream with what was read ahead of it, and the queue of what is to be written to it.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -48,6 +49,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
             return Poll::Ready(Ok(0));
         }
         if self.buf.capacity() - self.buf.len() < room / 4 {
+            if self.buf.capacity() == 0 {
+                self.buf = spare();
+            }
             self.buf.reserve(room);
         }
         let read = match ready!(poll_read_buf(Pin::new(&mut self.io), cx, &mut self.buf)) {
@@ -63,10 +67,41 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
 
     /// Gives memory back while nothing is being received.
     pub(crate) fn rest(&mut self) {
-        if self.buf.is_empty() && self.buf.capacity() > 0 {
-            self.buf = BytesMut::new();
+        if self.buf.is_empty() {
+            give_back(&mut self.buf);
         }
     }
+}
+
+/// Empty buffers that a thread keeps for the connection that wakes up next: most requests need one for a moment only.
+const SPARES: usize = 32;
+
+/// The largest that is kept.
+const SPARE_BYTES: usize = 16 << 10;
+
+thread_local! {
+    static SPARE: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+}
+
+fn spare() -> BytesMut {
+    let spare = SPARE.with_borrow_mut(Vec::pop);
+    spare.unwrap_or_else(|| BytesMut::with_capacity(HEAD_READ_BYTES))
+}
+
+/// Takes the memory of an empty buffer away from its connection.
+fn give_back(buf: &mut BytesMut) {
+    if buf.capacity() == 0 {
+        return;
+    }
+    let mut buf = std::mem::take(buf);
+    buf.clear();
+    // What was taken out of its front may still be held by somebody; then there is nothing to keep.
+    let is_whole = buf.try_reclaim(HEAD_READ_BYTES) && buf.capacity() <= SPARE_BYTES;
+    SPARE.with_borrow_mut(|spares| {
+        if is_whole && spares.len() < SPARES {
+            spares.push(buf);
+        }
+    });
 }
 
 /// Bytes to be written, in order.
@@ -97,13 +132,16 @@ impl Outbox {
 
     /// Gives memory back while nothing is being sent.
     pub(crate) fn rest(&mut self) {
-        if self.is_empty() && self.tail.capacity() > 0 {
-            self.tail = BytesMut::new();
+        if self.is_empty() {
+            give_back(&mut self.tail);
         }
     }
 
     /// Where heads and framing are put.
     pub(crate) fn tail(&mut self) -> &mut BytesMut {
+        if self.tail.capacity() == 0 {
+            self.tail = spare();
+        }
         &mut self.tail
     }
 

@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
+use tokio::time::Instant;
 
 /// A folder.
 #[derive(Debug)]
@@ -24,7 +25,8 @@ pub(crate) struct Root {
     /// How long a window lasts.
     lasts: Duration,
     window: Cell<Window>,
-    began: Cell<Duration>,
+    /// When it ends; `None` before the first.
+    ends: Cell<Option<Instant>>,
 }
 
 /// A short time in which what was seen of the files below a root is taken for true; the default is before all others.
@@ -160,7 +162,7 @@ impl Root {
             open: RefCell::new(None),
             lasts,
             window: Cell::default(),
-            began: Cell::default(),
+            ends: Cell::default(),
         }
     }
 
@@ -173,15 +175,15 @@ impl Root {
     ///
     /// Errors: [`OpenError::NoRoot`] when none does.
     pub(crate) fn descriptor(&self) -> Result<(Rc<OwnedFd>, Window), OpenError> {
-        let now = if self.lasts.is_zero() { Duration::ZERO } else { coarse() };
-        if now < self.began.get() + self.lasts
+        let now = (!self.lasts.is_zero()).then(Instant::now);
+        if now.zip(self.ends.get()).is_some_and(|(now, ends)| now < ends)
             && let Some((_, fd)) = &*self.open.borrow()
         {
             return Ok((fd.clone(), self.window.get()));
         }
         let fd = self.look()?;
         self.window.set(Window(self.window.get().0 + 1));
-        self.began.set(now);
+        self.ends.set(now.map(|now| now + self.lasts));
         Ok((fd, self.window.get()))
     }
 
@@ -203,13 +205,6 @@ impl Root {
         *self.open.borrow_mut() = Some((identity, fd.clone()));
         Ok(fd)
     }
-}
-
-/// A clock that costs next to nothing and is some milliseconds behind at most.
-fn coarse() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-    let (seconds, nanos) = (u64::try_from(now.tv_sec), u32::try_from(now.tv_nsec));
-    Duration::new(seconds.unwrap_or(0), nanos.unwrap_or(0))
 }
 
 /// Opens what stands at a path below a root; the empty path is the root itself.
