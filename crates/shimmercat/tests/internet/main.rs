@@ -15,6 +15,7 @@ mod life;
 mod lossless;
 mod manager;
 mod mistakes;
+mod php;
 mod processes;
 mod seen;
 mod several;

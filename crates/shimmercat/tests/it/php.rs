@@ -119,7 +119,7 @@ fn a_socket_that_may_not_be_opened_is_told_with_what_helps() {
     let php = PhpFpm::start(1);
     let project = site(&php, "");
     project.file("site/index.php", "<?php echo 'fine';");
-    std::fs::set_permissions(php.socket(), std::fs::Permissions::from_mode(0)).expect("the socket is ours");
+    std::fs::set_permissions(php.socket(), std::fs::Permissions::from_mode(0o000)).expect("the socket is ours");
     let person = Person::new();
     let server = person.server(&project, &[]);
     let refused = server.curl("https://www.example.com/").run();
