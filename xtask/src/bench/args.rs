@@ -12,7 +12,7 @@ usage: cargo xtask bench [OPTIONS] [ROW…]
 Installs nginx, H2O, HAProxy, Caddy, microsocks and dante, measures them and ShimmerCat in turns on one core, prints the
 table, and writes docs/benchmarks.md when every row was measured. Less than ten minutes on a quiet machine, after building.
 
-  ROW…            only the rows whose names begin so (--list names them); then no document is written
+  ROW…            only these rows, or those whose names begin so (--list names them); then no document is written
   --list          names the rows
   --quick         one short round, no sample repeated: shows that a row works, measures nothing
   --rounds N      how often each server has its turn (5)

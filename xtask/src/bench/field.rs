@@ -195,7 +195,7 @@ impl<'a> Bench<'a> {
     fn logged(&mut self, server: Server, way: Way, requests: &Requests) -> Result<String> {
         let (_, at) = self.meter(server, way)?;
         let running = self.running.get(&(server, way)).context("it runs")?;
-        let (asked, lines) = check::logged(&self.kit.log(server, running), at, requests)?;
+        let (asked, lines) = check::logged(&self.kit.log(server, running), at, requests, self.plan.quick)?;
         let name = server.name();
         Ok(format!(
             "{name}: {lines} lines in the log for {asked} requests at full speed"

@@ -380,9 +380,13 @@ pub(super) const ROWS: &[Row] = &[
     ),
 ];
 
-/// The rows whose names begin as one of the wanted ones; all when none is wanted.
+/// The rows of these names, or whose names begin so where no row is called exactly that; all when none is wanted.
 pub(super) fn wanted(names: &[String]) -> Vec<&'static Row> {
-    let is_wanted = |row: &&Row| names.is_empty() || names.iter().any(|name| row.name.starts_with(name.as_str()));
+    let is_meant = |row: &Row, name: &String| match ROWS.iter().any(|row| row.name == name) {
+        true => row.name == name,
+        false => row.name.starts_with(name.as_str()),
+    };
+    let is_wanted = |row: &&Row| names.is_empty() || names.iter().any(|name| is_meant(row, name));
     ROWS.iter().filter(is_wanted).collect()
 }
 
@@ -403,6 +407,7 @@ mod tests {
             }
         }
         assert_eq!(wanted(&["h1-1".to_owned()]).len(), 5);
+        assert_eq!(wanted(&["h1-1k".to_owned()]).len(), 1);
         assert_eq!(wanted(&[]).len(), ROWS.len());
     }
 }
