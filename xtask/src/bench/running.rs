@@ -1,6 +1,6 @@
 //! A server that runs, with all its processes: started on its core, measured from `/proc`, ended with its value.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -131,6 +131,9 @@ fn born(pid: u32) -> Option<String> {
     stat.rsplit_once(") ")?.1.split(' ').nth(19).map(str::to_owned)
 }
 
+/// By how much ticks may be ahead of the exact sum before threads must have come and gone: their own coarseness.
+const UNSEEN: f64 = 0.03;
+
 /// What a family of processes has used of the processor so far, seconds.
 ///
 /// Shape: exact from the scheduler's own counters (nanoseconds), as long as no thread and no process of the family ended;
@@ -140,8 +143,9 @@ pub(super) struct Used {
     processes: BTreeMap<u32, One>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct One {
+    threads: BTreeSet<u32>,
     exact: f64,
     ticks: f64,
     children: f64,
@@ -168,10 +172,12 @@ impl Used {
     pub(super) fn since(&self, before: &Used) -> f64 {
         let mut used = 0.0;
         for (pid, now) in &self.processes {
-            let then = before.processes.get(pid).copied().unwrap_or_default();
+            let new = One::default();
+            let then = before.processes.get(pid).unwrap_or(&new);
             let (exact, ticks) = (now.exact - then.exact, now.ticks - then.ticks);
-            // Threads that ended are missing in the exact sum.
-            used += if ticks > exact + 0.03 { ticks } else { exact };
+            // Threads that ended are missing in the exact sum; some may have come and gone unseen.
+            let is_whole = then.threads.is_subset(&now.threads) && ticks <= exact + UNSEEN;
+            used += if is_whole { exact } else { ticks };
             used += now.children - then.children;
         }
         // What ended was counted again, as a whole, by its parent.
@@ -195,13 +201,15 @@ impl One {
                 .unwrap_or(0.0)
                 / TICKS
         };
-        let mut exact = 0.0;
+        let (mut exact, mut threads) = (0.0, BTreeSet::new());
         for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+            threads.extend(thread.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
             let counters = fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
             let nanoseconds = counters.split(' ').next().and_then(|field| field.parse::<f64>().ok());
             exact += nanoseconds.unwrap_or(0.0) / 1e9;
         }
         Some(One {
+            threads,
             exact,
             ticks: ticks(11) + ticks(12),
             children: ticks(13) + ticks(14),
@@ -248,4 +256,53 @@ pub(super) fn family(root: u32) -> Vec<u32> {
 )]
 pub(super) fn nap(time: Duration) {
     std::thread::sleep(time);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(threads: &[u32], exact: f64, ticks: f64, children: f64) -> One {
+        One {
+            threads: threads.iter().copied().collect(),
+            exact,
+            ticks,
+            children,
+        }
+    }
+
+    fn used(processes: &[(u32, One)]) -> Used {
+        Used {
+            processes: processes.iter().cloned().collect(),
+        }
+    }
+
+    #[test]
+    fn what_is_alive_is_counted_exactly() {
+        let before = used(&[(7, one(&[7], 1.0, 1.0, 0.0))]);
+        // A second thread, and a second process.
+        let after = used(&[(7, one(&[7, 8], 1.5043, 1.51, 0.0)), (9, one(&[9], 0.25, 0.24, 0.0))]);
+        assert!((after.since(&before) - 0.7543).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_has_ended_is_counted_in_ticks() {
+        let before = used(&[(7, one(&[7, 8], 1.0, 1.0, 0.0)), (9, one(&[9], 0.3, 0.3, 0.0))]);
+        // A thread ended, and a process, whose whole life its parent now answers for.
+        let after = used(&[(7, one(&[7, 10], 0.4, 1.02, 0.5))]);
+        assert!((after.since(&before) - 0.22).abs() < 1e-9);
+        // Threads came and went between two looks.
+        let after = used(&[(7, one(&[7, 8], 1.001, 1.9, 0.0)), (9, one(&[9], 0.3, 0.3, 0.0))]);
+        assert!((after.since(&before) - 0.9).abs() < 1e-9);
+    }
+
+    #[test]
+    fn this_process_uses_the_processor() {
+        let before = Used::ours();
+        let until = Instant::now() + Duration::from_millis(50);
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        assert!(Used::ours().since(&before) > 0.0);
+    }
 }
