@@ -349,14 +349,11 @@ fn an_answer_without_its_end_is_a_fault() {
             conn.send(STDOUT, b"Content-Length: 10\r\n\r\nhalf").await;
             conn.end(0).await;
         });
-        assert_eq!(
-            told.await
-                .fault
-                .as_deref()
-                .map(|fault| fault.contains("6 bytes shorter")),
-            None,
-            "it was whole at once"
-        );
+        // Before its head has left, a short answer is a page; afterwards it is cut.
+        let told = told.await;
+        let fault = told.fault.clone().unwrap_or_default();
+        let is_page = told.status == StatusCode::BAD_GATEWAY && told.text().contains("6 bytes shorter");
+        assert!(is_page || fault.contains("6 bytes shorter"), "{} {fault}", told.status);
         let told = rude(Ask::get("/"), async |_, _| {}).await;
         assert_eq!(told.status, StatusCode::BAD_GATEWAY);
         let told = rude(Ask::get("/"), async |mut conn, _| {
