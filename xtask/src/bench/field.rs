@@ -17,11 +17,14 @@ use super::peers::{Kit, Server, Way};
 use super::results::{Measured, Turn};
 use super::rows::{Measure, Row};
 use super::running::{Running, nap};
-use super::turns::Plan;
+use super::turns::{Plan, UNJUDGED};
 use super::{check, special};
 
 /// How often a disturbed sample is taken again.
 const REPEATS: u64 = 4;
+
+/// How many are taken again in a whole run: on a machine that is never quiet it must come to an end, too.
+const ALL_REPEATS: u64 = 80;
 
 /// Idle connections, and how many are enough to show that the row works.
 const IDLE: (usize, usize) = (10_000, 500);
@@ -33,6 +36,8 @@ pub(super) struct Bench<'a> {
     app: Running,
     running: BTreeMap<(Server, Way), Running>,
     spoken: BTreeMap<Server, String>,
+    /// Samples that may still be taken again.
+    repeats: u64,
 }
 
 impl<'a> Bench<'a> {
@@ -44,6 +49,7 @@ impl<'a> Bench<'a> {
             app,
             running: BTreeMap::new(),
             spoken: BTreeMap::new(),
+            repeats: ALL_REPEATS,
         }
     }
 
@@ -80,7 +86,7 @@ impl<'a> Bench<'a> {
                     }
                     Ok(())
                 });
-                self.turns(done, &mut servers, |bench, server| {
+                self.turns(row, done, &mut servers, |bench, server| {
                     bench.requests(server, way, &requests)
                 });
                 if way == Way::Logging {
@@ -90,15 +96,15 @@ impl<'a> Bench<'a> {
                     });
                 }
             }
-            Measure::Handshakes { resume } => self.turns(done, &mut servers, |bench, server| {
+            Measure::Handshakes { resume } => self.turns(row, done, &mut servers, |bench, server| {
                 let (meter, at) = bench.meter(server, Way::Quiet)?;
                 hands::run(at, meter, bench.plan.time, resume)
             }),
-            Measure::SocksConnections => self.turns(done, &mut servers, |bench, server| {
+            Measure::SocksConnections => self.turns(row, done, &mut servers, |bench, server| {
                 let (meter, at) = bench.meter(server, Way::Socks)?;
                 socks::connections(at, bench.kit.app.echo, meter, bench.plan.time)
             }),
-            Measure::SocksBytes => self.turns(done, &mut servers, |bench, server| {
+            Measure::SocksBytes => self.turns(row, done, &mut servers, |bench, server| {
                 let (meter, at) = bench.meter(server, Way::Socks)?;
                 socks::bytes(at, bench.kit.app.source, meter, bench.plan.time)
             }),
@@ -110,7 +116,7 @@ impl<'a> Bench<'a> {
                 Ok(())
             }),
             Measure::ColdStart => {
-                for round in 0..self.plan.rounds {
+                for round in 0..self.plan.rounds_of(row) {
                     self.each(done, &mut servers, |bench, server, done| {
                         done.turns.push(special::cold_start(&bench.kit, server, round)?);
                         Ok(())
@@ -121,7 +127,7 @@ impl<'a> Bench<'a> {
             Measure::Renewal => {
                 // A second holds one renewal; a few are needed for a percentile.
                 let time = self.plan.time.max(Duration::from_millis(500)) * 4;
-                (done.turns, done.notes) = special::renewal(&self.kit, self.plan.rounds.min(3), time)?;
+                (done.turns, done.notes) = special::renewal(&self.kit, self.plan.rounds.min(UNJUDGED), time)?;
             }
             Measure::Missing(why) => done.notes.push(why.to_owned()),
         }
@@ -147,11 +153,12 @@ impl<'a> Bench<'a> {
     /// Each server once a round, there and back.
     fn turns(
         &mut self,
+        row: &Row,
         done: &mut Measured,
         servers: &mut Vec<Server>,
         sample: impl Fn(&mut Self, Server) -> Result<Sample>,
     ) {
-        for round in 0..self.plan.rounds {
+        for round in 0..self.plan.rounds_of(row) {
             self.each(done, servers, |bench, server, done| {
                 let taken = bench.quiet(|bench| sample(bench, server)).or_else(|error| {
                     // Generators hang now and then; a server that fails does so twice.
@@ -172,10 +179,10 @@ impl<'a> Bench<'a> {
     fn quiet(&mut self, take: impl Fn(&mut Self) -> Result<Sample>) -> Result<(Sample, u64)> {
         let mut best = take(self)?;
         let mut discarded = 0;
-        while !best.is_quiet() && !self.plan.quick && discarded < REPEATS {
+        while !best.is_quiet() && !self.plan.quick && discarded < REPEATS && self.repeats > 0 {
             nap(Duration::from_millis(300));
             let again = take(self)?;
-            discarded += 1;
+            (discarded, self.repeats) = (discarded + 1, self.repeats - 1);
             if again.work > 0.0 && (again.is_quiet() || again.strangers < best.strangers) {
                 best = again;
             }

@@ -352,18 +352,20 @@ fn each_run(runs: &[Run]) -> String {
     let _ = writeln!(text, "|---|---|{}", "---|".repeat(runs.len()));
     for row in rows::ROWS {
         for peer in row.peers {
-            let ratios = runs.iter().map(|run| {
-                let alone = std::slice::from_ref(run);
-                view(row, alone)
-                    .ratio(*peer, COST)
-                    .map_or("–".to_owned(), |ratio| format!("{:.2}", ratio.middle))
-            });
+            let ratio = |run| view(row, std::slice::from_ref(run)).ratio(*peer, COST);
+            let ratios: Vec<_> = runs.iter().map(ratio).collect();
+            if ratios.iter().all(Option::is_none) {
+                continue;
+            }
+            let said = ratios
+                .iter()
+                .map(|ratio| ratio.map_or("–".to_owned(), |ratio| format!("{:.2}", ratio.middle)));
             let _ = writeln!(
                 text,
                 "| `{}` | {} | {} |",
                 row.name,
                 peer.name(),
-                ratios.collect::<Vec<_>>().join(" | ")
+                said.collect::<Vec<_>>().join(" | ")
             );
         }
     }

@@ -170,6 +170,11 @@ const RENEWAL: [Option<Bar>; 2] = [
     bar(1.0 / 1.1, &[Undisturbed], "≤ 1.1 × undisturbed"),
 ];
 
+const H3: [Option<Bar>; 2] = [
+    bar(1.0, &[], "1.0 × best of nginx 1.26, HAProxy 3.0, Caddy"),
+    bar(1.5, &[], "1.5 × best of nginx 1.26, HAProxy 3.0, Caddy"),
+];
+
 /// Compression of a page.
 const PAGE: Requests = Requests {
     gzip: true,
@@ -344,7 +349,7 @@ pub(super) const ROWS: &[Row] = &[
         &[],
         Measure::Missing("ShimmerCat serves no HTTP/3 yet"),
         REQUEST,
-        NO_BARS,
+        H3,
     ),
     row(
         "idle",

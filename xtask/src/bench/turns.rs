@@ -16,6 +16,9 @@ use super::rows::{self, Row};
 use super::stage::Stage;
 use super::{machine, report};
 
+/// Turns in rows that are held against nothing.
+pub(super) const UNJUDGED: u64 = 3;
+
 /// Descriptors that those need, with some to spare.
 const DESCRIPTORS: u64 = 12_000;
 
@@ -86,6 +89,14 @@ impl Plan {
             quick: options.quick,
             peers: options.peers.clone(),
         })
+    }
+
+    /// Turns of each server in a row: a row that is held against nothing has fewer.
+    pub(super) fn rounds_of(&self, row: &Row) -> u64 {
+        match (row.floor, row.goal) {
+            (None, None) => self.rounds.min(UNJUDGED),
+            _ => self.rounds,
+        }
     }
 
     /// Who takes part in a row, we last.
