@@ -288,7 +288,11 @@ fn policy(start: &Start) -> Policy {
 }
 
 fn bounds(settings: &Settings) -> Bounds {
-    sc_compile::bounds(settings, &sc_compile::this_machine())
+    let mut bounds = sc_compile::bounds(settings, &sc_compile::this_machine());
+    bounds.memory = bounds
+        .memory
+        .or_else(|| sc_net::memory::machine_bytes().map(|bytes| bytes / 2));
+    bounds
 }
 
 fn covers(names: &Names) -> impl Fn(&str) -> bool + Send + Sync + 'static {

@@ -13,7 +13,7 @@ use std::task::{Context, Waker};
 use http::{HeaderMap, Method, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::{Authority, Body, Fault};
+use crate::{Authority, Body, Fault, Limit};
 
 /// The protocol version that carried an exchange.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -197,6 +197,15 @@ pub trait Service: 'static {
     ///
     /// Cancel: dropped when the client gives up; whatever the service has to note is in a guard of its own.
     fn answer(&self, exchange: Exchange) -> impl Future<Output = Answer>;
+
+    /// Whether a request may begin on a connection that has so many `open`; HTTP/2 only. Otherwise its client is told that
+    /// nothing of it was processed.
+    fn admits(&self, _open: usize) -> bool {
+        true
+    }
+
+    /// Hears of a bound that the client ran into; must not block.
+    fn limited(&self, _: Limit) {}
 }
 
 /// How an exchange ended.
@@ -224,12 +233,15 @@ pub struct Meter {
     pub stream: Cell<u32>,
     /// How it ended.
     pub end: Cell<End>,
+    /// The bound that its client ran into.
+    pub limit: Cell<Option<Limit>>,
 }
 
 impl Meter {
     /// Notes a fault that cut the exchange short.
     pub fn fail(&self, fault: &Fault) {
         self.end.set(End::Failed(fault.kind()));
+        self.limit.set(self.limit.get().or(fault.limit()));
     }
 }
 

@@ -5,6 +5,8 @@ use std::fmt;
 
 use http::StatusCode;
 
+use crate::Limit;
+
 /// On whose side a fault lies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Side {
@@ -173,6 +175,7 @@ pub struct Fault {
     side: Side,
     kind: Kind,
     retry: Retry,
+    limit: Option<Limit>,
     detail: String,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -184,6 +187,7 @@ impl Fault {
             side,
             kind,
             retry: Retry::No,
+            limit: None,
             detail: detail.into(),
             source: None,
         }
@@ -201,6 +205,18 @@ impl Fault {
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
         self
+    }
+
+    /// Names the bound that the client ran into.
+    #[must_use]
+    pub fn at(mut self, limit: Limit) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// The bound that the client ran into, if it was one.
+    pub fn limit(&self) -> Option<Limit> {
+        self.limit
     }
 
     /// On whose side it lies.

@@ -34,4 +34,4 @@ pub use body::Body;
 pub use drain::Drain;
 pub use exchange::{Answer, Duplex, End, Exchange, Form, Head, Interim, Meter, Payload, Protocol, Scheme, Service};
 pub use fault::{Fault, Kind, Retry, Side};
-pub use limits::{ClientLimits, Limits};
+pub use limits::{ClientLimits, Limit, Limits};

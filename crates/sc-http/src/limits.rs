@@ -76,6 +76,29 @@ impl Default for Limits {
     }
 }
 
+/// A bound that a client ran into, by the name of its setting; what is counted and logged when one has acted.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Limit {
+    /// The request line or `:path`.
+    TargetBytes,
+    /// Size or number of header fields.
+    Headers,
+    /// CONTINUATION frames.
+    Continuations,
+    /// Streams that the client took back.
+    Resets,
+    /// Streams that it made us reset.
+    ForcedResets,
+    /// Frames that carry nothing.
+    ControlFrames,
+    /// Time for a head.
+    HeadTime,
+    /// Pace of a request body.
+    BodyRate,
+    /// Pace of reading.
+    WriteRate,
+}
+
 /// Limits of one exchange with an application.
 #[derive(Clone, Debug)]
 pub struct ClientLimits {

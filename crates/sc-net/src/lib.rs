@@ -22,6 +22,7 @@ pub mod guard;
 pub mod holder;
 pub mod lanes;
 pub mod listen;
+pub mod memory;
 mod readiness;
 pub mod relay;
 mod scratch;

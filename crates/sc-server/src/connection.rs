@@ -21,6 +21,8 @@ use sc_net::first_byte::{self, DetectError, Dialect};
 use sc_net::socks::{self, Ask, Auth, Command, SocksError, Version};
 use sc_net::{Connection, DialError, Guard, Rewound, Stream, Target, dial, relay};
 use sc_tls::{Alpn, HandshakeFault};
+use tokio::sync::SemaphorePermit;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::Event;
@@ -28,19 +30,27 @@ use crate::exchanges::{Exchanges, Redirects};
 use crate::http_proxy;
 use crate::metrics::Metric;
 use crate::network::{Refusal, Route};
+use crate::pressure::Wish;
 use crate::record::{Around, Entry};
 use crate::server::{Kind, Shared, chain};
+use crate::shares::Part;
 use crate::udp;
 use crate::under_way::{Life, Tunnel};
 
 /// Serves one accepted connection until its end.
 pub(crate) async fn serve(shared: Rc<Shared>, kind: Kind, serial: u64, mut conn: Connection) {
     let _life = Life::begin(shared.clone(), kind, serial, conn.client.to_string());
+    if !shared.admits(Wish::Connection, serial, &conn.client) {
+        return;
+    }
+    let Ok(part) = shared.shares.enter(&conn.client, &shared.bounds()) else {
+        return shared.limited(Metric::LimitConnections, serial, &conn.client);
+    };
     if let Some(shaper) = &shared.shaper {
         conn.stream = shaper.apply(conn.stream);
     }
     match kind {
-        Kind::Tls => tls(&shared, serial, Entry::Direct, conn).await,
+        Kind::Tls => tls(&shared, serial, Entry::Direct, conn, Some(&part)).await,
         // Boxed: it holds every way that the dialects can go.
         Kind::Proxy => Box::pin(proxy(&shared, serial, conn)).await,
         Kind::Redirect => Box::pin(redirect(&shared, serial, conn)).await,
@@ -77,8 +87,12 @@ async fn plain_redirects(shared: &Rc<Shared>, serial: u64, entry: Entry, conn: C
 }
 
 /// TLS, then HTTP/1.1 or HTTP/2 as ALPN says. Both listeners end here.
-pub(crate) async fn tls(shared: &Rc<Shared>, serial: u64, entry: Entry, conn: Connection) {
+pub(crate) async fn tls(shared: &Rc<Shared>, serial: u64, entry: Entry, conn: Connection, part: Option<&Part>) {
     let around = around(serial, entry, &conn);
+    let deadline = Instant::now() + shared.bounds().handshake_time;
+    let Ok(place) = timeout_at(deadline, place(shared, &around, part)).await else {
+        return shared.count(Metric::HandshakesTimeout, 1);
+    };
     let Connection {
         stream,
         read_ahead,
@@ -86,12 +100,9 @@ pub(crate) async fn tls(shared: &Rc<Shared>, serial: u64, entry: Entry, conn: Co
         ..
     } = conn;
     let rewound = Rewound::new(stream, read_ahead);
+    let (tls, left) = (shared.tls.clone(), deadline.saturating_duration_since(Instant::now()));
     // On the heap, so that a connection which waits for requests does not hold the size of a handshake.
-    let accepting = Box::pin(sc_tls::accept(
-        rewound,
-        shared.tls.clone(),
-        shared.bounds().handshake_time,
-    ));
+    let accepting = Box::pin(sc_tls::accept_in_turn(rewound, tls, left, shared.shares.turn()));
     let accepted = match accepting.await {
         Ok(accepted) => accepted,
         Err(error) => {
@@ -108,6 +119,7 @@ pub(crate) async fn tls(shared: &Rc<Shared>, serial: u64, entry: Entry, conn: Co
             });
         }
     };
+    drop(place);
     shared.count(
         if accepted.resumed {
             Metric::HandshakesResumed
@@ -133,6 +145,18 @@ pub(crate) async fn tls(shared: &Rc<Shared>, serial: u64, entry: Entry, conn: Co
     report(shared, serial, fault);
 }
 
+/// Waits for a place among the handshakes of the client's address.
+async fn place<'p>(shared: &Shared, around: &Around, part: Option<&'p Part>) -> Option<SemaphorePermit<'p>> {
+    let part = part?;
+    match part.try_handshake() {
+        Some(place) => place,
+        None => {
+            shared.limited(Metric::LimitHandshakes, around.connection, &around.client);
+            part.handshake().await
+        }
+    }
+}
+
 /// The little network's port.
 async fn proxy(shared: &Rc<Shared>, serial: u64, mut conn: Connection) {
     if !may_enter(shared, serial, &conn) {
@@ -141,7 +165,7 @@ async fn proxy(shared: &Rc<Shared>, serial: u64, mut conn: Connection) {
     match first_byte::detect(&mut conn, shared.bounds().greeting_time).await {
         Ok(Dialect::Socks5 | Dialect::Socks4) => socks(shared, serial, conn).await,
         Ok(Dialect::Tls) => match shared.policy.auth {
-            Auth::None => tls(shared, serial, Entry::TlsByName, conn).await,
+            Auth::None => tls(shared, serial, Entry::TlsByName, conn, None).await,
             Auth::Users(_) => {
                 let client = conn.client.to_string();
                 let reason = "TLS by name carries no credentials".to_owned();
@@ -311,7 +335,7 @@ pub(crate) async fn go_on(
     match opened {
         Opened::Site => {
             entered(shared, serial, entry, &target.to_string());
-            tls(shared, serial, entry, conn).await;
+            tls(shared, serial, entry, conn, None).await;
         }
         Opened::Redirect => {
             plain_redirects(shared, serial, entry, conn, shared.drain(serial)).await;
@@ -392,7 +416,7 @@ pub(crate) fn report(shared: &Shared, serial: u64, fault: Option<Fault>) {
             place: "connection",
             fault: fault.chain(),
         });
-    } else if fault.kind() != sc_http::Kind::DownstreamClosed {
+    } else if fault.kind() != sc_http::Kind::DownstreamClosed && fault.limit().is_none() {
         shared.event(Event::BadClient {
             connection: serial,
             fault: fault.chain(),

@@ -229,6 +229,17 @@ events! {
         /// The fault and its causes.
         fault: String,
     } = (40105, "bad_client", Attention, true, true);
+    /// A client ran into a limit (docs/limits.md). Of each limit one such line a second is written at most.
+    Limited {
+        /// Serial number of the connection.
+        connection: u64,
+        /// Address of the client.
+        client: String,
+        /// Name of the limit, as in the file.
+        limit: &'static str,
+        /// How often it was reached since the last line about it, this time included.
+        times: u64,
+    } = (40107, "limited", Attention, true, true);
     /// Accepting pauses for want of descriptors or memory, or because all places are taken.
     AcceptPaused {
         /// The listener.

@@ -5,13 +5,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use futures_util::FutureExt;
-use http::{Method, StatusCode};
-use sc_http::{Answer, Exchange, Payload, Service};
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, Method, StatusCode};
+use sc_http::{Answer, Exchange, Limit, Payload, Protocol, Service};
 use sc_site::pages::{Form, faults};
 use sc_site::{Audience, Notes};
 
 use crate::contained::contained;
 use crate::event_stream;
+use crate::metrics::Metric;
+use crate::pressure::Wish;
 use crate::record::{Around, Began, Entry, RecordGuard};
 use crate::server::Shared;
 use crate::under_way::UnderWay;
@@ -42,12 +45,28 @@ impl Service for Exchanges {
     async fn answer(&self, exchange: Exchange) -> Answer {
         let notes = Rc::new(Notes::default());
         let mut begun = begin(&self.shared, &self.around, &exchange, &notes);
+        if exchange.protocol != Protocol::Http2 && !self.admits(0) {
+            let mut answer = faults::plain(StatusCode::SERVICE_UNAVAILABLE).answer(Form::Text);
+            answer.head.headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            return under_way(begun, answer);
+        }
         let answering = AssertUnwindSafe(self.by_site(exchange, notes.clone())).catch_unwind();
         let mut answer = contained(&self.shared, answering.await);
         if event_stream::end_with(|| self.shared.drain(self.around.connection), &mut answer) {
             begun.becomes_tunnel();
         }
         under_way(begun, answer)
+    }
+
+    /// Over HTTP/2 it is asked before anything of a request is looked at, so that the client may send it again elsewhere.
+    fn admits(&self, open: usize) -> bool {
+        let Around { connection, client, .. } = &*self.around;
+        self.shared.admits(Wish::Request { open }, *connection, client)
+    }
+
+    fn limited(&self, limit: Limit) {
+        let Around { connection, client, .. } = &*self.around;
+        self.shared.limited(Metric::limit(limit), *connection, client);
     }
 }
 
@@ -81,6 +100,11 @@ impl Service for Redirects {
         let notes = Rc::new(Notes::default());
         let begun = begin(&self.shared, &self.around, &exchange, &notes);
         under_way(begun, self.to_https(&exchange))
+    }
+
+    fn limited(&self, limit: Limit) {
+        let Around { connection, client, .. } = &*self.around;
+        self.shared.limited(Metric::limit(limit), *connection, client);
     }
 }
 

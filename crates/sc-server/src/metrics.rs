@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use sc_http::{Kind as Fault, Protocol};
+use sc_http::{Kind as Fault, Limit, Protocol};
 use sc_tls::HandshakeFault;
 
 use crate::record::Record;
@@ -176,6 +176,20 @@ metrics! {
     "upstream_complaints", "Lines that FastCGI applications wrote beside their answers, and that were told.", Counter { UpstreamComplaints[] }
     "panics", "Faults of this program that ended an exchange or a task.", Counter { Panics[] }
     "refused", "Connections that the proxy port refused to make, or whose client may not use it.", Counter { Refused[] }
+    "limits_reached", "How often a client ran into a limit.", Counter {
+        LimitTargetBytes["limit" = "target-bytes"]
+        LimitHeaders["limit" = "header-bytes"]
+        LimitContinuations["limit" = "continuations"]
+        LimitResets["limit" = "resets"]
+        LimitForcedResets["limit" = "forced-resets"]
+        LimitControlFrames["limit" = "control-frames"]
+        LimitHeadTime["limit" = "head-time"]
+        LimitBodyRate["limit" = "body-rate"]
+        LimitWriteRate["limit" = "write-rate"]
+        LimitConnections["limit" = "connections-per-address"]
+        LimitHandshakes["limit" = "handshakes-per-address"]
+        LimitMemory["limit" = "memory"]
+    }
     "log_dropped", "Log lines that were dropped.", Counter { LogDropped[] }
 }
 
@@ -236,6 +250,20 @@ impl Metric {
             Some(Fault::UpstreamTimeout) => Metric::UpstreamTimeout,
             Some(Fault::UpstreamBusy) => Metric::UpstreamBusy,
             Some(_) => Metric::UpstreamOther,
+        }
+    }
+
+    pub(crate) fn limit(limit: Limit) -> Metric {
+        match limit {
+            Limit::TargetBytes => Metric::LimitTargetBytes,
+            Limit::Headers => Metric::LimitHeaders,
+            Limit::Continuations => Metric::LimitContinuations,
+            Limit::Resets => Metric::LimitResets,
+            Limit::ForcedResets => Metric::LimitForcedResets,
+            Limit::ControlFrames => Metric::LimitControlFrames,
+            Limit::HeadTime => Metric::LimitHeadTime,
+            Limit::BodyRate => Metric::LimitBodyRate,
+            Limit::WriteRate => Metric::LimitWriteRate,
         }
     }
 

@@ -15,9 +15,10 @@ use sc_net::relay::RelayLimits;
 use sc_net::shape::{Shape, Shaper};
 use sc_net::socks::Auth;
 use sc_net::tasks::Tasks;
-use sc_net::{Connection, Gate, Network as Addresses, accept};
+use sc_net::{ClientAddr, Connection, Gate, Network as Addresses, accept};
 use sc_site::Sites;
 use sc_tls::ServerConfig;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::bounds::Bounds;
@@ -25,7 +26,10 @@ use crate::event::Event;
 use crate::journal::Journal;
 use crate::metrics::{Meters, Metric, NoMeters};
 use crate::network::Network;
+use crate::pressure::{Pressure, Wish};
 use crate::self_test::{self, SelfTestError};
+use crate::shares::Shares;
+use crate::told::Told;
 use crate::under_way::{Counts, Open};
 use crate::{connection, control};
 
@@ -157,6 +161,9 @@ pub(crate) struct Shared {
     hurry: CancellationToken,
     last_call: CancellationToken,
     serial: Cell<u64>,
+    pub(crate) shares: Rc<Shares>,
+    pressure: Pressure,
+    told: Told,
 }
 
 impl Shared {
@@ -182,6 +189,29 @@ impl Shared {
 
     pub(crate) fn count(&self, metric: Metric, by: u64) {
         self.policy.meters.add(metric, by);
+    }
+
+    /// Tells of a client that ran into a limit.
+    pub(crate) fn limited(&self, limit: Metric, connection: u64, client: &ClientAddr) {
+        self.count(limit, 1);
+        if let Some(times) = self.told.reached(limit, Instant::now()) {
+            let name = limit.described().labels.first().map_or("", |(_, name)| name);
+            self.event(Event::Limited {
+                connection,
+                client: client.to_string(),
+                limit: name,
+                times,
+            });
+        }
+    }
+
+    /// Whether there is memory for it; told when there is not.
+    pub(crate) fn admits(&self, wish: Wish, connection: u64, client: &ClientAddr) -> bool {
+        let admits = self.pressure.admits(wish, self.bounds().memory);
+        if !admits {
+            self.limited(Metric::LimitMemory, connection, client);
+        }
+        admits
     }
 
     /// Tells of a client that may not use the proxy port.
@@ -252,6 +282,9 @@ impl Server {
             hurry: CancellationToken::new(),
             last_call: CancellationToken::new(),
             serial: Cell::new(0),
+            shares: Rc::new(Shares::new()),
+            pressure: Pressure::new(),
+            told: Told::default(),
         }))
     }
 

@@ -34,7 +34,7 @@ pub use rustls::Error as TlsError;
 pub use rustls::server::ResolvesServerCert;
 pub use rustls::{ClientConfig, KeyLog, ProtocolVersion, ServerConfig};
 pub use server::{
-    Accepted, HandshakeError, HandshakeFault, ServerOptions, accept, production_config, server_config,
+    Accepted, HandshakeError, HandshakeFault, ServerOptions, accept, accept_in_turn, production_config, server_config,
     server_config_with,
 };
 pub use tickets::{Ratchet, Root, Tickets, TicketsError};

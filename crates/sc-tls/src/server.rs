@@ -189,6 +189,22 @@ pub async fn accept<IO>(io: IO, config: Arc<ServerConfig>, deadline: Duration) -
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
+    accept_in_turn(io, config, deadline, std::future::ready(())).await
+}
+
+/// The same, waiting for `turn` before the expensive part: when the client has said what it wants, and before anything is
+/// computed for it. It belongs to the time of the handshake.
+///
+/// Errors and Cancel: as [`accept`].
+pub async fn accept_in_turn<IO>(
+    io: IO,
+    config: Arc<ServerConfig>,
+    deadline: Duration,
+    turn: impl Future<Output = ()>,
+) -> Result<Accepted<IO>, HandshakeError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
     let deadline = Instant::now() + deadline;
     let start = match timeout_at(deadline, LazyConfigAcceptor::new(Acceptor::default(), io)).await {
         Err(_) => {
@@ -206,7 +222,11 @@ where
         Ok(Ok(start)) => start,
     };
     let sni = start.client_hello().server_name().map(str::to_ascii_lowercase);
-    match timeout_at(deadline, finish(start, config, sni.clone())).await {
+    let finished = async {
+        turn.await;
+        finish(start, config, sni.clone()).await
+    };
+    match timeout_at(deadline, finished).await {
         Err(_) => Err(HandshakeError {
             sni,
             fault: HandshakeFault::Timeout,

@@ -25,7 +25,7 @@ use crate::h2::channel::{self, Channel, Received};
 use crate::h2::cork::{self, Cork, Corked};
 use crate::h2::field_bytes;
 use crate::h2::upload::Upload;
-use crate::timer::Alarm;
+use crate::timer::{Alarm, Pace};
 use crate::{Body, ClientLimits, Fault, Head, Interim, Kind, Retry, Side, hop};
 
 /// Receive window of one stream and of the connection, bytes.
@@ -219,7 +219,7 @@ impl H2 {
                     body,
                     stream,
                     declared,
-                    limits.write_stall_time,
+                    Pace::new(limits.write_stall_time, None),
                     Side::Upstream,
                     None,
                 )),
@@ -333,7 +333,8 @@ impl Exchange {
         }
         let declared = framing::content_length(&head.headers)
             .map_err(|error| broken("the response is malformed").caused_by(error))?;
-        let received = Received::new(Rc::new(RefCell::new(recv)), Side::Upstream, declared, limits.idle_time);
+        let pace = Pace::new(limits.idle_time, None);
+        let received = Received::new(Rc::new(RefCell::new(recv)), Side::Upstream, declared, pace);
         let body = Body::stream(Download {
             received,
             upload: self.upload,

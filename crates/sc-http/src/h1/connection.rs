@@ -20,11 +20,11 @@ use super::respond::{self, Asked, Next};
 use super::send::{Framing, Sender};
 use super::wire::{HEAD_READ_BYTES, Outbox, Wire};
 use crate::drain::Delay;
-use crate::timer::Alarm;
+use crate::timer::{Alarm, Pace};
 use crate::tunnel::{self, Sort};
 use crate::{
-    Answer, Body, Drain, Duplex, End, Exchange, Fault, Head, Interim, Kind, Limits, Meter, Payload, Protocol, Scheme,
-    Service, Side,
+    Answer, Body, Drain, Duplex, End, Exchange, Fault, Head, Interim, Kind, Limit, Limits, Meter, Payload, Protocol,
+    Scheme, Service, Side,
 };
 
 /// Response bytes that may wait for the client; a body is asked for more only below this.
@@ -84,8 +84,8 @@ pub(super) struct Connection<'a, IO> {
     drain: &'a Drain,
     /// The head, or idleness, or a half-closed client.
     alarm: Alarm,
-    /// A write that makes no progress.
-    stall: Alarm,
+    /// Patience with a client that does not read.
+    stall: Pace,
     stalled_at: u64,
     /// What a response body broke off with.
     broken: Option<Fault>,
@@ -100,7 +100,7 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
             limits,
             drain,
             alarm: Alarm::default(),
-            stall: Alarm::default(),
+            stall: Pace::new(limits.write_stall_time, Some(limits.write_rate)),
             stalled_at: 0,
             broken: None,
         }
@@ -178,7 +178,8 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
                         if !self.alarm.poll_is_due(cx) {
                             return Poll::Pending;
                         }
-                        let late = Fault::new(Side::Downstream, Kind::RequestTimeout, "the request head took too long");
+                        let late = Fault::new(Side::Downstream, Kind::RequestTimeout, "the request head took too long")
+                            .at(Limit::HeadTime);
                         return Poll::Ready(if is_idle { Opening::End } else { Opening::Refused(late) });
                     }
                 }
@@ -206,6 +207,9 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
                 }
             }
         };
+        if let Some(limit) = meter.limit.get() {
+            service.limited(limit);
+        }
         // Held to the end of this function, however it is reached: the record of the exchange lives in it.
         let Answer {
             mut head,
@@ -287,11 +291,7 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
         let has_body = link.has_reader;
         drop(link);
         let body = if has_body {
-            Body::stream(RequestBody::new(
-                self.link.clone(),
-                meter.clone(),
-                self.limits.body_idle_time,
-            ))
+            Body::stream(RequestBody::new(self.link.clone(), meter.clone(), self.limits))
         } else {
             Body::empty()
         };
@@ -574,18 +574,18 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
         };
         match self.outbox.poll_flush(&mut wire.io, cx) {
             Poll::Ready(Ok(())) => {
-                self.stall.clear();
+                self.stall.moved(self.outbox.written() - self.stalled_at);
+                self.stalled_at = self.outbox.written();
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(gone("writing to the client").caused_by(error))),
             Poll::Pending => {
                 if self.stalled_at != self.outbox.written() {
+                    self.stall.moved(self.outbox.written() - self.stalled_at);
                     self.stalled_at = self.outbox.written();
-                    self.stall.clear();
                 }
-                self.stall.set_once(self.limits.write_stall_time);
-                if self.stall.poll_is_due(cx) {
-                    return Poll::Ready(Err(gone("the client does not read")));
+                if self.stall.poll_is_out(cx) {
+                    return Poll::Ready(Err(gone("the client does not read").at(Limit::WriteRate)));
                 }
                 Poll::Pending
             }

@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -13,8 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::head::HeadError;
 use super::receive::{Piece, Receiver};
 use super::wire::{BODY_READ_BYTES, Wire};
-use crate::timer::Alarm;
-use crate::{Fault, Kind, Meter, Side};
+use crate::timer::Pace;
+use crate::{Fault, Kind, Limit, Limits, Meter, Side};
 
 /// Where a request stands with `Expect: 100-continue`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -102,20 +101,18 @@ pub(super) struct RequestBody<IO> {
     link: Rc<RefCell<Link<IO>>>,
     exchange: u64,
     meter: Rc<Meter>,
-    idle: Duration,
-    alarm: Alarm,
+    pace: Pace,
     is_over: bool,
 }
 
 impl<IO> RequestBody<IO> {
-    pub(super) fn new(link: Rc<RefCell<Link<IO>>>, meter: Rc<Meter>, idle: Duration) -> Self {
+    pub(super) fn new(link: Rc<RefCell<Link<IO>>>, meter: Rc<Meter>, limits: &Limits) -> Self {
         let exchange = link.borrow().exchange;
         RequestBody {
             link,
             exchange,
             meter,
-            idle,
-            alarm: Alarm::default(),
+            pace: Pace::new(limits.body_idle_time, Some(limits.body_rate)),
             is_over: false,
         }
     }
@@ -146,11 +143,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> http_body::Body for RequestBody<IO> {
         }
         let frame = match link.poll_piece(cx) {
             Poll::Pending => {
-                this.alarm.set_once(this.idle);
-                if !this.alarm.poll_is_due(cx) {
+                if !this.pace.poll_is_out(cx) {
                     return Poll::Pending;
                 }
                 link.receiver = Receiver::Failed;
+                this.meter.limit.set(Some(Limit::BodyRate));
                 Some(Err(Fault::new(
                     Side::Downstream,
                     Kind::RequestTimeout,
@@ -158,7 +155,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> http_body::Body for RequestBody<IO> {
                 )))
             }
             Poll::Ready(Ok(Piece::Data(data))) => {
-                this.alarm.clear();
+                this.pace.moved(data.len() as u64);
                 this.meter
                     .received_bytes
                     .set(this.meter.received_bytes.get() + data.len() as u64);
@@ -198,7 +195,12 @@ pub(super) fn malformed(error: HeadError) -> Fault {
         HeadError::Expectation => Kind::ExpectationFailed,
         HeadError::Version => Kind::VersionNotSupported,
     };
-    Fault::new(Side::Downstream, kind, error.to_string())
+    let fault = Fault::new(Side::Downstream, kind, error.to_string());
+    match kind {
+        Kind::TargetTooLong => fault.at(Limit::TargetBytes),
+        Kind::HeadersTooLarge => fault.at(Limit::Headers),
+        _ => fault,
+    }
 }
 
 pub(super) fn gone(detail: &str) -> Fault {

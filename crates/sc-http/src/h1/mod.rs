@@ -75,6 +75,7 @@ where
             }
             Opening::Broken(fault) => return Served::Closed(Some(fault)),
             Opening::Refused(fault) => {
+                tell(&*service, &fault);
                 connection.refuse(&fault).await;
                 return Served::Closed(Some(fault));
             }
@@ -85,9 +86,21 @@ where
                 connection.close().await;
                 return Served::Closed(None);
             }
-            After::Gone(fault) => return Served::Closed(fault),
+            After::Gone(fault) => {
+                if let Some(fault) = &fault {
+                    tell(&*service, fault);
+                }
+                return Served::Closed(fault);
+            }
             After::Handover { io, read_ahead } => return Served::Handover { io, read_ahead },
         }
+    }
+}
+
+/// Tells of the bound that a client ran into.
+fn tell(service: &impl Service, fault: &Fault) {
+    if let Some(limit) = fault.limit() {
+        service.limited(limit);
     }
 }
 

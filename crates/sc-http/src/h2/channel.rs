@@ -6,7 +6,6 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use h2::{Reason, RecvStream, SendStream};
@@ -15,8 +14,8 @@ use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::growth::{Growth, Thirst};
-use crate::timer::Alarm;
-use crate::{Fault, Head, Interim, Kind, Meter, Side};
+use crate::timer::Pace;
+use crate::{Fault, Head, Interim, Kind, Limit, Meter, Side};
 
 /// Most bytes for which send capacity is asked at a time, so that the streams of a connection share its window.
 pub(crate) const PIECE_BYTES: usize = 16 << 10;
@@ -26,8 +25,7 @@ pub(crate) struct Received {
     stream: Rc<RefCell<RecvStream>>,
     side: Side,
     remaining: Option<u64>,
-    idle: Duration,
-    alarm: Alarm,
+    pace: Pace,
     meter: Option<Rc<Meter>>,
     /// Where `100` is asked for when the body is first waited for.
     expects: Option<Interim>,
@@ -38,14 +36,12 @@ pub(crate) struct Received {
 
 impl Received {
     /// A body from the `side` that sends it.
-    pub(crate) fn new(stream: Rc<RefCell<RecvStream>>, side: Side, remaining: Option<u64>, idle: Duration) -> Self {
-        let alarm = Alarm::default();
+    pub(crate) fn new(stream: Rc<RefCell<RecvStream>>, side: Side, remaining: Option<u64>, pace: Pace) -> Self {
         Received {
             stream,
             side,
             remaining,
-            idle,
-            alarm,
+            pace,
             meter: None,
             expects: None,
             growth: None,
@@ -114,9 +110,11 @@ impl http_body::Body for Received {
                 if let Some(interim) = this.expects.take() {
                     interim.send(Head::new(StatusCode::CONTINUE));
                 }
-                this.alarm.set_once(this.idle);
-                if !this.alarm.poll_is_due(cx) {
+                if !this.pace.poll_is_out(cx) {
                     return Poll::Pending;
+                }
+                if let Some(meter) = &this.meter {
+                    meter.limit.set(Some(Limit::BodyRate));
                 }
                 let kind = if this.side == Side::Upstream {
                     Kind::UpstreamTimeout
@@ -126,7 +124,9 @@ impl http_body::Body for Received {
                 Some(Err(Fault::new(this.side, kind, "a body took too long")))
             }
         };
-        this.alarm.clear();
+        if let Some(Ok(frame)) = &frame {
+            this.pace.moved(frame.data_ref().map_or(0, |data| data.len() as u64));
+        }
         this.is_over = !matches!(&frame, Some(Ok(frame)) if frame.is_data());
         Poll::Ready(frame)
     }

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::frames::{Frames, Heard};
 use super::outgoing::Outgoing;
 use super::turns::Turns;
+use crate::Limit;
 
 /// Bytes that gather: two TLS records.
 const CORK_BYTES: usize = 32 << 10;
@@ -41,7 +42,7 @@ pub(crate) struct Corked<IO> {
     is_eof: bool,
     /// What the server looks at; a client does not.
     pub(crate) watch: Option<Watch>,
-    violation: Option<Reason>,
+    violation: Option<(Reason, Option<Limit>)>,
     is_mute: bool,
     /// Whether our SETTINGS frame is complete.
     is_settled: bool,
@@ -117,8 +118,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Corked<IO> {
         self.written
     }
 
-    /// The connection error that a frame was, once. What follows that frame is not read.
-    pub(crate) fn take_violation(&mut self) -> Option<Reason> {
+    /// The connection error that a frame was, once, and the bound that it ran into. What follows that frame is not read.
+    pub(crate) fn take_violation(&mut self) -> Option<(Reason, Option<Limit>)> {
         self.violation.take()
     }
 
@@ -268,7 +269,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Cork<IO> {
         let Err(bad) = inspected else {
             return Poll::Ready(Ok(()));
         };
-        corked.violation = Some(bad.reason);
+        corked.violation = Some((bad.reason, bad.limit));
         corked.is_mute = true;
         buf.set_filled(before + bad.at);
         if bad.at == 0 {

@@ -7,8 +7,8 @@ use h2::Reason;
 use tokio::time::Instant;
 
 use super::block::Walk;
-use crate::Limits;
 use crate::priority::Priority;
+use crate::{Limit, Limits};
 
 const PREFACE_BYTES: usize = 24;
 
@@ -62,6 +62,40 @@ pub(crate) struct Bad {
     pub(crate) at: usize,
     /// The error.
     pub(crate) reason: Reason,
+    /// The bound that it ran into, if it did.
+    pub(crate) limit: Option<Limit>,
+}
+
+/// Why a frame is bad.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Verdict {
+    /// It is malformed.
+    Wrong(Reason),
+    /// There were too many of them.
+    TooMany(Limit),
+}
+
+impl From<Reason> for Verdict {
+    fn from(reason: Reason) -> Self {
+        Verdict::Wrong(reason)
+    }
+}
+
+impl Verdict {
+    fn at(self, at: usize) -> Bad {
+        match self {
+            Verdict::Wrong(reason) => Bad {
+                at,
+                reason,
+                limit: None,
+            },
+            Verdict::TooMany(limit) => Bad {
+                at,
+                reason: Reason::ENHANCE_YOUR_CALM,
+                limit: Some(limit),
+            },
+        }
+    }
 }
 
 /// An allowance that grows again.
@@ -184,8 +218,8 @@ impl Frames {
             if self.left > 0 {
                 let (part, after) = rest.split_at_checked(self.left).unwrap_or((rest, &[]));
                 match self.kind() {
-                    SETTINGS | WINDOW_UPDATE => self.values(part).map_err(|reason| Bad { at, reason })?,
-                    HEADERS | CONTINUATION => self.pass_block(part).map_err(|reason| Bad { at, reason })?,
+                    SETTINGS | WINDOW_UPDATE => self.values(part).map_err(|verdict| verdict.at(at))?,
+                    HEADERS | CONTINUATION => self.pass_block(part).map_err(|reason| Verdict::Wrong(reason).at(at))?,
                     PRIORITY_UPDATE if self.noted.len() < NOTED_BYTES => {
                         self.noted.extend(part.iter().take(NOTED_BYTES - self.noted.len()));
                     }
@@ -213,7 +247,7 @@ impl Frames {
             self.have += 1;
             rest = after;
             if self.have == self.header.len() {
-                self.head().map_err(|reason| Bad { at: start, reason })?;
+                self.head().map_err(|verdict| verdict.at(start))?;
                 if self.left == 0 {
                     self.have = 0;
                 }
@@ -227,7 +261,7 @@ impl Frames {
     }
 
     /// Judges a frame by its header.
-    fn head(&mut self) -> Result<(), Reason> {
+    fn head(&mut self) -> Result<(), Verdict> {
         let [a, b, c, kind, flags, id @ ..] = self.header;
         let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         (self.left, self.in_entry) = (length, 0);
@@ -242,11 +276,11 @@ impl Frames {
             _ => true,
         };
         if !is_sized {
-            return Err(Reason::FRAME_SIZE_ERROR);
+            return Err(Reason::FRAME_SIZE_ERROR.into());
         }
         // RFC 9113 §3.4
         if !self.has_settings && (kind != SETTINGS || flags & ACK != 0) {
-            return Err(Reason::PROTOCOL_ERROR);
+            return Err(Reason::PROTOCOL_ERROR.into());
         }
         self.has_settings = true;
         match kind {
@@ -255,19 +289,24 @@ impl Frames {
                     HEADERS => self.most_continuations,
                     // One that continues nothing is another mistake (RFC 9113 §6.10), which the engine knows.
                     _ if !self.in_block => 0,
-                    _ => self.continuations.checked_sub(1).ok_or(Reason::ENHANCE_YOUR_CALM)?,
+                    _ => self
+                        .continuations
+                        .checked_sub(1)
+                        .ok_or(Verdict::TooMany(Limit::Continuations))?,
                 };
                 self.in_block = flags & END_HEADERS == 0;
                 self.open(kind, flags, u32::from_be_bytes(id) & ID, length);
             }
-            RST_STREAM if !self.resets.pay() => return Err(Reason::ENHANCE_YOUR_CALM),
+            RST_STREAM if !self.resets.pay() => return Err(Verdict::TooMany(Limit::Resets)),
             // Also padding alone carries nothing.
             DATA if length <= usize::from(flags & PADDED != 0) && flags & END_STREAM == 0 && !self.talk.pay() => {
-                return Err(Reason::ENHANCE_YOUR_CALM);
+                return Err(Verdict::TooMany(Limit::ControlFrames));
             }
             RST_STREAM => self.heard.push(Heard::Reset(u32::from_be_bytes(id) & ID)),
-            PRIORITY_UPDATE if u32::from_be_bytes(id) & ID != 0 => return Err(Reason::PROTOCOL_ERROR),
-            PRIORITY | SETTINGS | PING | 10.. if !self.talk.pay() => return Err(Reason::ENHANCE_YOUR_CALM),
+            PRIORITY_UPDATE if u32::from_be_bytes(id) & ID != 0 => return Err(Reason::PROTOCOL_ERROR.into()),
+            PRIORITY | SETTINGS | PING | 10.. if !self.talk.pay() => {
+                return Err(Verdict::TooMany(Limit::ControlFrames));
+            }
             _ => {}
         }
         Ok(())
@@ -329,7 +368,7 @@ impl Frames {
     }
 
     /// Judges the values of a SETTINGS frame (RFC 9113 §6.5.2) and the step of a WINDOW_UPDATE.
-    fn values(&mut self, part: &[u8]) -> Result<(), Reason> {
+    fn values(&mut self, part: &[u8]) -> Result<(), Verdict> {
         let wanted = if self.kind() == SETTINGS { 6 } else { 4 };
         for byte in part {
             if let Some(slot) = self.entry.get_mut(self.in_entry) {
@@ -343,13 +382,13 @@ impl Frames {
             if wanted == 4 {
                 let step = u32::from_be_bytes([a, b, c, d]) & ID;
                 if step < SMALL_STEP && !self.talk.pay() {
-                    return Err(Reason::ENHANCE_YOUR_CALM);
+                    return Err(Verdict::TooMany(Limit::ControlFrames));
                 }
                 if self.header.ends_with(&[0; 4]) {
                     self.heard.push(Heard::Window(step));
                 }
             } else if u16::from_be_bytes([a, b]) == INITIAL_WINDOW_SIZE && c & 0x80 != 0 {
-                return Err(Reason::FLOW_CONTROL_ERROR);
+                return Err(Reason::FLOW_CONTROL_ERROR.into());
             }
         }
         Ok(())

@@ -42,8 +42,8 @@ use self::frames::Frames;
 use self::growth::Growth;
 use self::turns::Turns;
 use crate::drain::{Delay, QUIET, QUIET_IN_A_HURRY};
-use crate::timer::Alarm;
-use crate::{Drain, Fault, Kind, Limits, Service, Side};
+use crate::timer::{Alarm, Pace};
+use crate::{Drain, Fault, Kind, Limit, Limits, Service, Side};
 
 /// Reset streams that are remembered, so that frames still under way for them are no errors.
 const REMEMBERED_RESETS: usize = 50;
@@ -85,7 +85,14 @@ where
     });
     let growth = terms.growth.clone();
     // Boxed, so that the list of exchanges moves pointers and not whole futures.
-    let exchange = move |request, respond| Box::pin(stream::run(service.clone(), request, respond, terms.clone()));
+    let exchange = |request, mut respond: SendResponse<Bytes>, open| {
+        if service.admits(open) {
+            return Some(Box::pin(stream::run(service.clone(), request, respond, terms.clone())));
+        }
+        respond.send_reset(Reason::REFUSED_STREAM);
+        None
+    };
+    let stall = Pace::new(limits.write_stall_time, Some(limits.write_rate));
     let mut driver = Driver {
         connection,
         corked: corked.clone(),
@@ -95,11 +102,12 @@ where
         limits,
         idle: Alarm::default(),
         block: Alarm::default(),
-        stall: Alarm::default(),
+        stall,
         stalled_at: 0,
         opened: Instant::now(),
         pause: Alarm::default(),
         ending: None,
+        limit: None,
     };
     let (begun, called) = (pin!(drain.begin.cancelled()), pin!(drain.last_call.cancelled()));
     let mut end = Ending {
@@ -108,6 +116,10 @@ where
         called: Delay::new(&drain, called, drain.goaway_after),
     };
     let fault = poll_fn(|cx| driver.poll(&exchange, &mut end, cx)).await;
+    let limit = driver.limit.or_else(|| fault.as_ref().and_then(Fault::limit));
+    if let Some(limit) = limit {
+        service.limited(limit);
+    }
     drop(driver);
     linger(&corked).await;
     fault
@@ -175,8 +187,8 @@ struct Driver<IO, F> {
     idle: Alarm,
     /// A header block that has begun.
     block: Alarm,
-    /// A write that makes no progress.
-    stall: Alarm,
+    /// Patience with a client that does not read.
+    stall: Pace,
     stalled_at: u64,
     /// When the client last opened a stream, or the connection: its first request may be under way.
     opened: Instant,
@@ -184,6 +196,8 @@ struct Driver<IO, F> {
     pause: Alarm,
     /// When GOAWAY was sent because of idleness or drain.
     ending: Option<Instant>,
+    /// The bound that a frame ran into, because of which the connection ends.
+    limit: Option<Limit>,
 }
 
 impl<IO, F> Driver<IO, F>
@@ -194,7 +208,7 @@ where
     /// One turn; the end of the connection, with its fault, when there is nothing more to do.
     fn poll(
         &mut self,
-        exchange: &impl Fn(http::Request<RecvStream>, SendResponse<Bytes>) -> F,
+        exchange: &impl Fn(http::Request<RecvStream>, SendResponse<Bytes>, usize) -> Option<F>,
         end: &mut Ending<'_, '_>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Fault>> {
@@ -234,7 +248,7 @@ where
     /// Moves the engine on and takes new streams; whether there were any.
     fn accept(
         &mut self,
-        exchange: &impl Fn(http::Request<RecvStream>, SendResponse<Bytes>) -> F,
+        exchange: &impl Fn(http::Request<RecvStream>, SendResponse<Bytes>, usize) -> Option<F>,
         cx: &mut Context<'_>,
     ) -> Result<bool, Option<Fault>> {
         let mut has_new = false;
@@ -245,7 +259,9 @@ where
                     respond.send_reset(Reason::REFUSED_STREAM);
                 }
                 Poll::Ready(Some(Ok((request, respond)))) => {
-                    self.streams.push(exchange(request, respond));
+                    if let Some(exchange) = exchange(request, respond, self.streams.len()) {
+                        self.streams.push(exchange);
+                    }
                     self.opened = Instant::now();
                     // Also for an exchange that is over before anybody looks.
                     self.idle.clear();
@@ -260,7 +276,10 @@ where
                 Poll::Pending => {
                     let violation = self.corked.borrow_mut().take_violation();
                     match violation {
-                        Some(reason) => self.connection.abrupt_shutdown(reason),
+                        Some((reason, limit)) => {
+                            self.limit = limit;
+                            self.connection.abrupt_shutdown(reason);
+                        }
                         None => return Ok(has_new),
                     }
                 }
@@ -300,15 +319,17 @@ where
         let mut corked = self.corked.borrow_mut();
         match corked.poll_drain(cx) {
             Poll::Ready(Err(error)) => return Poll::Ready(Some(gone("writing to the client").caused_by(error))),
-            Poll::Ready(Ok(())) => self.stall.clear(),
+            Poll::Ready(Ok(())) => {
+                self.stall.moved(corked.written() - self.stalled_at);
+                self.stalled_at = corked.written();
+            }
             Poll::Pending => {
                 if self.stalled_at != corked.written() {
+                    self.stall.moved(corked.written() - self.stalled_at);
                     self.stalled_at = corked.written();
-                    self.stall.clear();
                 }
-                self.stall.set_once(self.limits.write_stall_time);
-                if self.stall.poll_is_due(cx) {
-                    return Poll::Ready(Some(gone("the client does not read")));
+                if self.stall.poll_is_out(cx) {
+                    return Poll::Ready(Some(gone("the client does not read").at(Limit::WriteRate)));
                 }
             }
         }
@@ -319,6 +340,7 @@ where
         }
         if self.block.poll_is_due(cx) {
             drop(corked);
+            self.limit = Some(Limit::HeadTime);
             self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             cx.waker().wake_by_ref();
             self.block.clear();
@@ -366,14 +388,33 @@ fn ended(error: h2::Error) -> Option<Fault> {
     if error.is_io() || error.is_remote() {
         return None;
     }
-    Some(
-        Fault::new(
-            Side::Downstream,
-            Kind::BadRequest,
-            "the client broke the rules of HTTP/2",
-        )
-        .caused_by(error),
-    )
+    let fault = Fault::new(
+        Side::Downstream,
+        Kind::BadRequest,
+        "the client broke the rules of HTTP/2",
+    );
+    let fault = match bound(&error) {
+        Some(limit) => fault.at(limit),
+        None => fault,
+    };
+    Some(fault.caused_by(error))
+}
+
+/// The bound of the `h2` crate that a client ran into, by the words that it puts into GOAWAY.
+fn bound(error: &h2::Error) -> Option<Limit> {
+    if !error.is_library() || error.reason() != Some(Reason::ENHANCE_YOUR_CALM) {
+        return None;
+    }
+    let words = error.to_string();
+    [
+        ("too_many_resets", Limit::Resets),
+        ("too_many_internal_resets", Limit::ForcedResets),
+        ("too_many_continuations", Limit::Continuations),
+        ("header_list_way_too_large", Limit::Headers),
+        ("too_many_data_frames", Limit::ControlFrames),
+    ]
+    .into_iter()
+    .find_map(|(word, limit)| words.contains(word).then_some(limit))
 }
 
 /// Size of fields as RFC 9113 §6.5.2 counts it.

@@ -6,7 +6,7 @@ use http::header::{CONTENT_LENGTH, COOKIE, HOST};
 use http::{HeaderMap, HeaderValue, Method};
 
 use super::field_bytes;
-use crate::{Authority, Fault, Form, Kind, Limits, Scheme, Side};
+use crate::{Authority, Fault, Form, Kind, Limit, Limits, Scheme, Side};
 
 /// A request head, understood.
 #[derive(Debug)]
@@ -31,10 +31,7 @@ pub(super) fn understand(parts: http::request::Parts, limits: &Limits) -> Result
         ..
     } = parts;
     if headers.len() > limits.header_fields || field_bytes(&headers) > limits.header_bytes {
-        return Err(refused(
-            Kind::HeadersTooLarge,
-            "the header fields are too large or too many",
-        ));
+        return Err(refused(Kind::HeadersTooLarge, "the header fields are too large or too many").at(Limit::Headers));
     }
     if headers.values().any(|value| has_outer_space(value.as_bytes())) {
         return Err(bad("a field value begins or ends with a space"));
@@ -51,7 +48,7 @@ pub(super) fn understand(parts: http::request::Parts, limits: &Limits) -> Result
     };
     let target: Box<str> = uri.path_and_query().map_or("", |path| path.as_str()).into();
     if target.len() > limits.target_bytes {
-        return Err(refused(Kind::TargetTooLong, ":path is too long"));
+        return Err(refused(Kind::TargetTooLong, ":path is too long").at(Limit::TargetBytes));
     }
     let form = match &*target {
         "*" if method == Method::OPTIONS => Form::Asterisk,

@@ -19,7 +19,7 @@ use super::request::{self, Request};
 use super::turns::{Place, Turn, Turns};
 use super::upload::Upload;
 use crate::priority::Priority;
-use crate::timer::Alarm;
+use crate::timer::{Alarm, Pace};
 use crate::tunnel::{self, Sort};
 use crate::{
     Answer, Body, Drain, Duplex, End, Exchange, Fault, Head, Interim, Kind, Limits, Meter, Payload, Protocol, Service,
@@ -62,7 +62,12 @@ pub(super) async fn run<S: Service>(
             .serve(&*service, request)
             .await
         }
-        Err(fault) => refuse(&mut respond, &fault, is_head),
+        Err(fault) => {
+            if let Some(limit) = fault.limit() {
+                service.limited(limit);
+            }
+            refuse(&mut respond, &fault, is_head)
+        }
     };
     linger(&recv).await;
     is_whole
@@ -97,12 +102,19 @@ impl Serving {
         else {
             return false;
         };
+        if let Some(limit) = meter.limit.get() {
+            service.limited(limit);
+        }
         while let Some(head) = interim.take() {
             inform(&mut self.respond, head, expects_continue);
         }
         match (payload, sort) {
             (Payload::Body(body), _) if !head.status.is_informational() => {
-                self.respond(head, body, wanted, &meter).await
+                let is_whole = self.respond(head, body, wanted, &meter).await;
+                if !is_whole && let Some(limit) = meter.limit.get() {
+                    service.limited(limit);
+                }
+                is_whole
             }
             (Payload::Tunnel(io), Some(sort)) => self.join(head, io, sort, &meter).await,
             _ => {
@@ -119,12 +131,9 @@ impl Serving {
         } else {
             let expects = request.expects_continue.then(|| interim.clone());
             let declared = declared(&request.headers);
-            let received = Received::new(
-                self.recv.clone(),
-                Side::Downstream,
-                declared,
-                self.terms.limits.body_idle_time,
-            );
+            let limits = &self.terms.limits;
+            let pace = Pace::new(limits.body_idle_time, Some(limits.body_rate));
+            let received = Received::new(self.recv.clone(), Side::Downstream, declared, pace);
             Body::stream(received.of_request(meter.clone(), expects, self.terms.growth.clone()))
         };
         Exchange {
@@ -170,7 +179,7 @@ impl Serving {
             body,
             stream,
             declared,
-            self.terms.limits.write_stall_time,
+            Pace::new(self.terms.limits.write_stall_time, Some(self.terms.limits.write_rate)),
             Side::Downstream,
             Some(Turn::new(self.terms.turns.clone(), meter.stream.get(), place)),
         );
@@ -189,6 +198,7 @@ impl Serving {
                 if fault.kind() != Kind::DownstreamClosed {
                     meter.fail(&fault);
                 }
+                meter.limit.set(fault.limit());
                 upload.stream().send_reset(fault.kind().treatment().reset);
                 false
             }

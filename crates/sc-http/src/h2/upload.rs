@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use h2::SendStream;
@@ -10,8 +9,8 @@ use http::HeaderMap;
 
 use super::channel::poll_capacity;
 use super::turns::Turn;
-use crate::timer::Alarm;
-use crate::{Body, Fault, Kind, Side};
+use crate::timer::Pace;
+use crate::{Body, Fault, Kind, Limit, Side};
 
 /// A body on its way.
 pub(crate) struct Upload {
@@ -24,8 +23,8 @@ pub(crate) struct Upload {
     is_done: bool,
     is_touched: bool,
     sent: u64,
-    stall: Alarm,
-    stall_time: Duration,
+    /// Patience with a side that gives no window.
+    stall: Pace,
     /// The side that takes the body.
     side: Side,
     /// Its part in the order of responses; what we send to an application is in the order in which it comes.
@@ -37,7 +36,7 @@ impl Upload {
         body: Body,
         stream: SendStream<Bytes>,
         declared: Option<u64>,
-        stall_time: Duration,
+        stall: Pace,
         side: Side,
         turn: Option<Turn>,
     ) -> Self {
@@ -49,8 +48,7 @@ impl Upload {
             is_done: false,
             is_touched: false,
             sent: 0,
-            stall: Alarm::default(),
-            stall_time,
+            stall,
             side,
             turn,
         }
@@ -81,6 +79,17 @@ impl Upload {
     /// Errors: the fault of the body; `Internal` when it is not as long as was declared; the other side's end.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         while !self.is_done {
+            // Without a window nothing is taken out of a response: what waits would wait in memory, once for each stream.
+            if self.turn.is_some() && self.piece.is_empty() && !http_body::Body::is_end_stream(&self.body) {
+                match poll_capacity(&mut self.stream, 1, cx) {
+                    Poll::Pending => return self.poll_stall(cx),
+                    Poll::Ready(Some(Ok(_))) => self.stall.rest(),
+                    Poll::Ready(Some(Err(error))) => {
+                        return Poll::Ready(Err(super::channel::fault(self.side, "while sending a body", error)));
+                    }
+                    Poll::Ready(None) => return Poll::Ready(Err(self.gone())),
+                }
+            }
             if self.piece.is_empty() && !self.poll_take(cx)?.is_ready() {
                 return self.poll_wanted(cx);
             }
@@ -97,7 +106,7 @@ impl Upload {
                             return Poll::Ready(stalled);
                         }
                     } else {
-                        self.stall.clear();
+                        self.stall.forgive();
                     }
                     return self.poll_wanted(cx);
                 }
@@ -115,8 +124,8 @@ impl Upload {
                 }
                 Poll::Ready(None) => return Poll::Ready(Err(self.gone())),
             };
-            self.stall.clear();
             let part = self.piece.split_to(capacity.min(self.piece.len()));
+            self.stall.moved(part.len() as u64);
             self.sent += part.len() as u64;
             if let Some(turn) = &self.turn {
                 turn.hand_over(part.len());
@@ -143,8 +152,7 @@ impl Upload {
 
     /// While a window is waited for: the other side has a while to give one.
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
-        self.stall.set_once(self.stall_time);
-        if self.stall.poll_is_due(cx) {
+        if self.stall.poll_is_out(cx) {
             Poll::Ready(Err(self.stalled()))
         } else {
             Poll::Pending
@@ -212,7 +220,12 @@ impl Upload {
         } else {
             Kind::DownstreamClosed
         };
-        Fault::new(self.side, kind, "no window was given for a body")
+        let fault = Fault::new(self.side, kind, "no window was given for a body");
+        if self.side == Side::Downstream {
+            fault.at(Limit::WriteRate)
+        } else {
+            fault
+        }
     }
 }
 

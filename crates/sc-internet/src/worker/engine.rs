@@ -6,13 +6,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use sc_config::Settings;
 use sc_net::channel::Channel;
 use sc_net::counters::Counters;
 use sc_net::listen::Listener;
 use sc_net::tasks::Tasks;
 use sc_server::log_codes::LogCodes;
 use sc_server::metrics::Metric;
-use sc_server::{Event, Journal, Kind, Policy, Server, chain};
+use sc_server::{Bounds, Event, Journal, Kind, Policy, Server, chain};
 use sc_site::{Disclosure, EndpointStanding, Environment, Sites, Told, UpstreamEvent};
 use sc_tls::tickets::{Root, Tickets};
 use sc_tls::{Credentials, One};
@@ -24,6 +25,9 @@ use super::{HEARTBEAT, ORPHAN_TIME, Start};
 use crate::bus::{Beat, Fallback, Line, Ring, Shipper, Shipping, Target};
 use crate::messages::{Document, MOST_OUTCASTS, Outcast};
 use crate::network::PublicNetwork;
+
+/// A worker with less would shed in ordinary times.
+const LEAST_MEMORY: u64 = 64 << 20;
 
 /// What the master gives a worker at its start.
 pub(super) struct Parts {
@@ -169,7 +173,7 @@ impl Engine {
         // Nothing is known of the new ones yet.
         self.applications.has_news.set(true);
         self.server.swap_network(network(&document));
-        self.server.swap_bounds(sc_compile::bounds(&document.settings, &[]));
+        self.server.swap_bounds(bounds(&document.settings));
         self.diary.set_codes(codes);
         *self.document.borrow_mut() = document;
         Ok(())
@@ -305,10 +309,23 @@ fn network(document: &Document) -> Rc<PublicNetwork> {
     Rc::new(PublicNetwork::new(&document.settings, addresses))
 }
 
+/// What no client gets more of. Where the file names no budget of memory, half of the machine's is for the workers.
+fn bounds(settings: &Settings) -> Bounds {
+    let mut bounds = sc_compile::bounds(settings, &[]);
+    let lanes = settings.workers.map_or_else(
+        || std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64),
+        |lanes| u64::from(lanes.get()),
+    );
+    bounds.memory = bounds
+        .memory
+        .or_else(|| sc_net::memory::machine_bytes().map(|bytes| (bytes / 2 / lanes).max(LEAST_MEMORY)));
+    bounds
+}
+
 fn policy(document: &Document, clock: fn() -> SystemTime, seed: u64, meters: Rc<Cells>) -> Policy {
     let settings = &document.settings;
     let mut policy = Policy::new(clock);
-    policy.bounds = sc_compile::bounds(settings, &[]);
+    policy.bounds = bounds(settings);
     policy.auth = sc_compile::auth(settings);
     policy.allowed_clients = sc_compile::networks(&settings.socks_allow);
     policy.https_port = document.https_port;
