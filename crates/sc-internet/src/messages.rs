@@ -83,7 +83,10 @@ pub(crate) enum ToWorker {
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) enum ToMaster {
     /// I have tested myself and can accept at once.
-    Ready,
+    Ready {
+        /// How I am confined: the names of the layers that hold.
+        confined: Vec<String>,
+    },
     /// I accept, as I was told.
     Accepting,
     /// I cannot serve, and end now.

@@ -6,13 +6,14 @@
 //!
 //! Start reading at [`accept`], then follow a connection: [`first_byte`], [`socks`], [`dial`] (with [`guard`]),
 //! [`relay`], [`udp`]. [`tasks`] is the one place that spawns. Programs of several processes also need [`lanes`], [`channel`],
-//! [`document`], [`counters`] and [`child`]; [`folder_watch`] is for those that may have no second thread.
+//! [`document`], [`counters`] and [`child`], and [`confine`] to give up what they do not need; [`folder_watch`] is for those that may have no second thread.
 #![deny(unsafe_code)]
 
 pub mod accept;
 pub mod addr;
 pub mod channel;
 pub mod child;
+pub mod confine;
 pub mod counters;
 pub mod dial;
 pub mod document;

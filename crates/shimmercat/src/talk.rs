@@ -185,6 +185,13 @@ fn internet(status: &Value) -> Vec<String> {
             redis["what"].as_str().unwrap_or("-")
         ),
     ];
+    let mut workers = lanes
+        .iter()
+        .flat_map(|lane| lane["workers"].as_array().into_iter().flatten());
+    if let Some(confined) = workers.find_map(|worker| worker["confined"].as_array()) {
+        let layers: Vec<_> = confined.iter().filter_map(Value::as_str).collect();
+        lines.push(format!("  confined {}", some(&layers.join(", "))));
+    }
     for lane in lanes {
         let renewal = match (lane["next_renewal_s"].as_u64(), lane["backs_off_s"].as_u64()) {
             (_, Some(wait)) => format!("waits {wait} s before the next worker"),

@@ -30,6 +30,9 @@ thread_local! {
     static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
+/// A GOAWAY frame of the `h2` crate, with the word that says why.
+const PARTING_BYTES: usize = 64;
+
 /// The stream, shared by `h2` and the driver.
 pub(crate) struct Corked<IO> {
     io: IO,
@@ -44,6 +47,8 @@ pub(crate) struct Corked<IO> {
     pub(crate) watch: Option<Watch>,
     violation: Option<(Reason, Option<Limit>)>,
     is_mute: bool,
+    /// The end of what was written before our side ended.
+    parting: Vec<u8>,
     /// Whether our SETTINGS frame is complete.
     is_settled: bool,
 }
@@ -93,6 +98,7 @@ pub(crate) fn cork<IO>(io: IO, watch: Option<Watch>) -> (Cork<IO>, Rc<RefCell<Co
         violation: None,
         is_mute: false,
         is_settled: false,
+        parting: Vec::new(),
     };
     let corked = Rc::new(RefCell::new(corked));
     (Cork(corked.clone()), corked)
@@ -121,6 +127,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Corked<IO> {
     /// The connection error that a frame was, once, and the bound that it ran into. What follows that frame is not read.
     pub(crate) fn take_violation(&mut self) -> Option<(Reason, Option<Limit>)> {
         self.violation.take()
+    }
+
+    /// Whether the last frame before our side ended has this word in it, as GOAWAY may (RFC 9113 §6.8).
+    pub(crate) fn parted_with(&self, word: &str) -> bool {
+        self.parting.windows(word.len()).any(|part| part == word.as_bytes())
     }
 
     fn is_drained(&self) -> bool {
@@ -303,6 +314,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Cork<IO> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut corked = self.0.borrow_mut();
+        if corked.parting.is_empty() {
+            let start = corked.out.len().saturating_sub(PARTING_BYTES).max(corked.out_at);
+            corked.parting = corked.out.get(start..).unwrap_or_default().to_vec();
+        }
         ready!(corked.poll_drain(cx))?;
         Pin::new(&mut corked.io).poll_shutdown(cx)
     }

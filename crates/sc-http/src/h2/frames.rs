@@ -230,7 +230,7 @@ impl Frames {
                 if self.left > 0 {
                     return Ok(());
                 }
-                self.note().map_err(|reason| Bad { at, reason })?;
+                self.note().map_err(|reason| Verdict::Wrong(reason).at(at))?;
                 self.have = 0;
                 start = came.len() - rest.len();
                 continue;

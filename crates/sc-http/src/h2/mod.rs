@@ -117,9 +117,14 @@ where
     };
     let fault = poll_fn(|cx| driver.poll(&exchange, &mut end, cx)).await;
     let limit = driver.limit.or_else(|| fault.as_ref().and_then(Fault::limit));
-    if let Some(limit) = limit {
-        service.limited(limit);
-    }
+    let limit = limit.or_else(|| fault.as_ref().and_then(|_| bound(&corked.borrow())));
+    let fault = match limit {
+        Some(limit) => {
+            service.limited(limit);
+            fault.map(|fault| fault.at(limit))
+        }
+        None => fault,
+    };
     drop(driver);
     linger(&corked).await;
     fault
@@ -393,19 +398,11 @@ fn ended(error: h2::Error) -> Option<Fault> {
         Kind::BadRequest,
         "the client broke the rules of HTTP/2",
     );
-    let fault = match bound(&error) {
-        Some(limit) => fault.at(limit),
-        None => fault,
-    };
     Some(fault.caused_by(error))
 }
 
-/// The bound of the `h2` crate that a client ran into, by the words that it puts into GOAWAY.
-fn bound(error: &h2::Error) -> Option<Limit> {
-    if !error.is_library() || error.reason() != Some(Reason::ENHANCE_YOUR_CALM) {
-        return None;
-    }
-    let words = error.to_string();
+/// The bound of the `h2` crate that a client ran into, by the word that it puts into GOAWAY.
+fn bound<IO: AsyncRead + AsyncWrite + Unpin>(corked: &Corked<IO>) -> Option<Limit> {
     [
         ("too_many_resets", Limit::Resets),
         ("too_many_internal_resets", Limit::ForcedResets),
@@ -414,7 +411,7 @@ fn bound(error: &h2::Error) -> Option<Limit> {
         ("too_many_data_frames", Limit::ControlFrames),
     ]
     .into_iter()
-    .find_map(|(word, limit)| words.contains(word).then_some(limit))
+    .find_map(|(word, limit)| corked.parted_with(word).then_some(limit))
 }
 
 /// Size of fields as RFC 9113 §6.5.2 counts it.

@@ -350,7 +350,12 @@ impl Master {
 
     fn said(&mut self, worker: Worker, said: ToMaster) {
         match said {
-            ToMaster::Ready => self.happened(supervisor::Event::Ready(worker)),
+            ToMaster::Ready { confined } => {
+                if let Some(process) = self.lives.processes.get_mut(&worker) {
+                    process.confined = confined;
+                }
+                self.happened(supervisor::Event::Ready(worker));
+            }
             ToMaster::Accepting => {
                 self.happened(supervisor::Event::Accepting(worker));
                 self.announce();

@@ -46,6 +46,8 @@ pub(super) struct Process {
     pub(super) counters: Counters,
     pub(super) pid: u32,
     pub(super) lane: usize,
+    /// How it is confined, once it is ready.
+    pub(super) confined: Vec<String>,
     /// Its beats when they were last looked at, and since when they are the same.
     beats: Cell<(u64, Moment)>,
     /// The addresses of applications that it leaves out.
@@ -118,6 +120,7 @@ impl Process {
             counters,
             pid,
             lane,
+            confined: Vec::new(),
             beats,
             outcasts: Vec::new(),
         })

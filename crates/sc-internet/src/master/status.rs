@@ -93,6 +93,7 @@ impl Master {
             "active_s": worker.active.map(|since| now.saturating_sub(since).as_secs()),
             "connections": process.map(|process| open_connections(|metric| process.counters.get(metric as usize))),
             "stuck": worker.is_stuck,
+            "confined": process.map(|process| &process.confined),
         })
     }
 

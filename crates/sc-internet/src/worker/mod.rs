@@ -73,6 +73,8 @@ pub enum WorkerError {
 /// Errors: [`WorkerError`]; the master was told too.
 pub async fn run(start: Start, asked_to_stop: impl AsyncFnMut()) -> Result<(), WorkerError> {
     let channel = Rc::new(Channel::from_stdin().map_err(WorkerError::NoMaster)?);
+    // Before there is another thread, and before anything that comes from outside is looked at.
+    let confined = confine();
     let first = channel.receive().await.map_err(WorkerError::NoMaster)?;
     let Some(Message { bytes, fds }) = first else {
         return Ok(());
@@ -95,7 +97,7 @@ pub async fn run(start: Start, asked_to_stop: impl AsyncFnMut()) -> Result<(), W
             return Err(WorkerError::Unfit(why));
         }
     };
-    let _ = tell(&channel, &ToMaster::Ready).await;
+    let _ = tell(&channel, &ToMaster::Ready { confined }).await;
     let mut life = Life {
         channel,
         engine: Rc::new(engine),
@@ -104,6 +106,12 @@ pub async fn run(start: Start, asked_to_stop: impl AsyncFnMut()) -> Result<(), W
         is_orphan: false,
     };
     life.live(asked_to_stop).await
+}
+
+/// Gives up what a worker never needs; the names of what holds.
+fn confine() -> Vec<String> {
+    let words = sc_net::confine::confine().words();
+    words.into_iter().map(str::to_owned).collect()
 }
 
 /// Makes the engine of what the master said first.

@@ -6,6 +6,7 @@
 mod accept;
 mod channel;
 mod child;
+mod confine;
 mod dial;
 mod folder_watch;
 mod help;
