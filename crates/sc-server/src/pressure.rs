@@ -1,8 +1,8 @@
 //! The budget of memory: what is shed when most of it is taken.
 //!
 //! New work is turned away before work that was begun is hurt, and the more a client has, the sooner: first new streams of
-//! those that have many, then all new requests, then new connections. Memory is looked at when somebody comes, and at most
-//! fifty times a second; an idle server looks at nothing.
+//! those that have many, then all new requests, then new connections. Memory is looked at when somebody comes, fifty times a
+//! second or once for some dozens of them; an idle server looks at nothing.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -12,6 +12,9 @@ use tokio::time::Instant;
 
 /// How long one look holds: a loop turns far more often.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// How many wishes one look holds for: what they cost is known only when they are granted.
+const WISHES: u32 = 64;
 
 /// Streams that a client may have open before it counts as one that has many: a browser's page has more only for moments.
 const MANY_STREAMS: usize = 8;
@@ -35,6 +38,7 @@ pub(crate) enum Wish {
 pub(crate) struct Pressure {
     memory: Memory,
     looked: Cell<Option<Instant>>,
+    wishes: Cell<u32>,
     taken: Cell<u64>,
 }
 
@@ -43,6 +47,7 @@ impl Pressure {
         Pressure {
             memory: Memory::of_this_process(),
             looked: Cell::new(None),
+            wishes: Cell::new(0),
             taken: Cell::new(0),
         }
     }
@@ -51,12 +56,14 @@ impl Pressure {
     pub(crate) fn admits(&self, wish: Wish, budget: Option<u64>) -> bool {
         let Some(budget) = budget else { return true };
         let now = Instant::now();
-        if self
+        self.wishes.set(self.wishes.get() + 1);
+        let is_fresh = self
             .looked
             .get()
-            .is_none_or(|looked| now.duration_since(looked) >= LOOK)
-        {
+            .is_some_and(|looked| now.duration_since(looked) < LOOK);
+        if !is_fresh || self.wishes.get() >= WISHES {
             self.looked.set(Some(now));
+            self.wishes.set(0);
             self.taken.set(self.memory.taken_bytes());
         }
         fits(wish, self.taken.get(), budget)

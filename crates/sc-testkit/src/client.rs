@@ -6,17 +6,31 @@
 pub mod curl;
 pub mod http1;
 pub mod http2;
+pub mod raw_h2;
 pub mod socks;
 pub mod tls;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use tokio_tungstenite::tungstenite;
 
 /// No answer on loopback takes as long.
 pub const SOCKET_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Connects from an address of this machine, with time limits set; an error when the server does not take it.
+pub fn tcp_from(from: Ipv4Addr, address: SocketAddr) -> std::io::Result<TcpStream> {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    bind(&socket, &SocketAddr::from((from, 0)))?;
+    connect(&socket, &address)?;
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(SOCKET_PATIENCE))?;
+    stream.set_write_timeout(Some(SOCKET_PATIENCE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
 
 /// Connects, with time limits set.
 pub fn tcp(address: SocketAddr) -> TcpStream {
