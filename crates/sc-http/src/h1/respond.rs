@@ -149,15 +149,14 @@ fn declared(headers: &HeaderMap) -> Option<u64> {
 }
 
 fn put_end_to_end(out: &mut BytesMut, headers: &HeaderMap) {
-    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-    const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-    const OURS: [HeaderName; 6] = [
+    // A static and no constant, which would be made anew for each field.
+    static OURS: [HeaderName; 6] = [
         CONNECTION,
         TRANSFER_ENCODING,
         CONTENT_LENGTH,
         UPGRADE,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
     ];
     for (name, value) in headers {
         if !OURS.contains(name) {

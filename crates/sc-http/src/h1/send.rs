@@ -6,7 +6,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use http::HeaderMap;
 
 use super::wire::Outbox;
@@ -164,10 +164,10 @@ pub(crate) fn put_fields(out: &mut BytesMut, headers: &HeaderMap) {
 /// Writes one field line.
 pub(crate) fn put_field(out: &mut BytesMut, name: &str, value: &[u8]) {
     out.reserve(name.len() + value.len() + 4);
-    out.put_slice(name.as_bytes());
-    out.put_slice(b": ");
-    out.put_slice(value);
-    out.put_slice(b"\r\n");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Writes `Content-Length`.

@@ -49,7 +49,7 @@ struct Inner {
     tally: Rc<dyn Tally>,
     held: RefCell<Held>,
     filled: Notify,
-    /// How many lines are waited for; whoever waits is not woken before they are there.
+    /// How many lines the least patient waits for; nobody is woken before they are there.
     wanted: Cell<usize>,
 }
 
@@ -74,7 +74,7 @@ impl Ring {
                     dropped: 0,
                 }),
                 filled: Notify::new(),
-                wanted: Cell::new(1),
+                wanted: Cell::new(usize::MAX),
             }),
         }
     }
@@ -110,7 +110,9 @@ impl Ring {
     /// Wakes whoever waits for lines, when there are enough.
     fn tell(&self, waiting: usize) {
         if waiting >= self.inner.wanted.get() {
-            self.inner.filled.notify_one();
+            // Those for whom it is not enough say so again.
+            self.inner.wanted.set(usize::MAX);
+            self.inner.filled.notify_waiters();
         }
     }
 
@@ -209,10 +211,10 @@ impl Ring {
         self.filled_to(1).await;
     }
 
-    /// Returns when `lines` wait. One waits at a time.
+    /// Returns when `lines` wait.
     pub(crate) async fn filled_to(&self, lines: usize) {
         while self.len() < lines {
-            self.inner.wanted.set(lines);
+            self.inner.wanted.set(self.inner.wanted.get().min(lines));
             self.inner.filled.notified().await;
         }
     }

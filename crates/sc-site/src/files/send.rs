@@ -191,7 +191,7 @@ impl Files {
 
 /// The whole of a kept file, when its head was made before and nothing in the request could want less than that.
 fn known(coding: Coding, entry: &Entry, content: &Bytes, request: &HeaderMap) -> Option<Answer> {
-    const LESS: [HeaderName; 5] = [IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE];
+    static LESS: [HeaderName; 5] = [IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE];
     if request.keys().any(|name| LESS.contains(name)) {
         return None;
     }
