@@ -4,7 +4,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use super::running::Used;
+use super::running::{Used, nap};
 
 /// Strangers may use so much of the machine, in cores; a sample with more is thrown away.
 pub(super) const STRANGERS: f64 = 0.12;
@@ -104,6 +104,13 @@ impl Mark {
             late: (seconds - time.as_secs_f64()).abs(),
         }
     }
+}
+
+/// How many cores are busy right now, looked at for a second.
+pub(super) fn busy_cores() -> f64 {
+    let (since, before) = (Instant::now(), machine());
+    nap(Duration::from_secs(1));
+    (machine() - before) / since.elapsed().as_secs_f64()
 }
 
 /// Seconds that all cores were busy since the machine started; time that a hypervisor took away counts as busy.

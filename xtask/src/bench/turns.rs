@@ -10,6 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::args::Options;
 use super::field::Bench;
 use super::load::app;
+use super::meter::{self, STRANGERS};
 use super::peers::{Kit, Server};
 use super::results::{self, Run};
 use super::rows::{self, Row};
@@ -47,6 +48,12 @@ pub(super) fn bench(options: &Options) -> Result<()> {
         return report::write(&results::kept()?);
     }
     raise_descriptors()?;
+    let strangers = meter::busy_cores();
+    if strangers > STRANGERS && !plan.quick {
+        eprintln!(
+            "warning: other programs use {strangers:.2} cores; samples with more than {STRANGERS} are taken again"
+        );
+    }
     let mut runs = Vec::new();
     for number in 1..=options.runs.unwrap_or(1).max(1) {
         eprintln!(
