@@ -82,21 +82,26 @@ pub(super) struct Run {
     pub(super) rows: Vec<Measured>,
 }
 
-fn file() -> Result<PathBuf> {
-    Ok(shell::target_dir()?.join("bench").join("results.json"))
+fn file(whole: bool) -> Result<PathBuf> {
+    let name = if whole {
+        "results.json"
+    } else {
+        "results-of-some-rows.json"
+    };
+    Ok(shell::target_dir()?.join("bench").join(name))
 }
 
-/// Keeps runs, instead of those that were kept.
-pub(super) fn keep(runs: &[Run]) -> Result<PathBuf> {
-    let file = file()?;
+/// Keeps runs, instead of those that were kept; runs of some rows apart from those of all.
+pub(super) fn keep(runs: &[Run], whole: bool) -> Result<PathBuf> {
+    let file = file(whole)?;
     let text = serde_json::to_string_pretty(&runs.iter().map(Run::json).collect::<Vec<_>>())?;
     fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
     Ok(file)
 }
 
-/// The runs that were kept.
+/// The whole runs that were kept.
 pub(super) fn kept() -> Result<Vec<Run>> {
-    let file = file()?;
+    let file = file(true)?;
     let text = fs::read_to_string(&file).with_context(|| format!("no results at {}", file.display()))?;
     let value: Value = serde_json::from_str(&text)?;
     let runs: Option<Vec<Run>> = value.as_array().map(|runs| runs.iter().filter_map(Run::read).collect());

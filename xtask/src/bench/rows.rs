@@ -175,7 +175,8 @@ const H3: [Option<Bar>; 2] = [
     bar(1.5, &[], "1.5 × best of nginx 1.26, HAProxy 3.0, Caddy"),
 ];
 
-/// Compression of a page.
+/// Compression of a page. Few connections: h2load does not end when one of its handshakes is still waiting, and compressing
+/// keeps them waiting.
 const PAGE: Requests = Requests {
     gzip: true,
     ..file(true, 16, 1, "page.html")

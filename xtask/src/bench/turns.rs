@@ -54,6 +54,7 @@ pub(super) fn bench(options: &Options) -> Result<()> {
             "warning: other programs use {strangers:.2} cores; samples with more than {STRANGERS} are taken again"
         );
     }
+    let is_whole = options.rows.is_empty() && options.peers.is_empty() && !options.quick;
     let mut runs = Vec::new();
     for number in 1..=options.runs.unwrap_or(1).max(1) {
         eprintln!(
@@ -64,11 +65,10 @@ pub(super) fn bench(options: &Options) -> Result<()> {
         );
         runs.push(run(&plan, options)?);
         if !plan.quick {
-            eprintln!("raw results: {}", results::keep(&runs)?.display());
+            eprintln!("raw results: {}", results::keep(&runs, is_whole)?.display());
         }
     }
     print!("\n{}", report::tables(&runs));
-    let is_whole = options.rows.is_empty() && options.peers.is_empty() && !options.quick;
     if is_whole || options.write {
         report::write(&runs)?;
     }
