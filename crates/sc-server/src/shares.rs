@@ -28,7 +28,6 @@ impl Owner {
     fn of(ip: IpAddr) -> Self {
         match ip.to_canonical() {
             IpAddr::V4(ip) => Owner::V4(ip.to_bits()),
-            #[expect(clippy::cast_possible_truncation, reason = "the upper half is meant")]
             IpAddr::V6(ip) => Owner::V6((ip.to_bits() >> 64) as u64),
         }
     }

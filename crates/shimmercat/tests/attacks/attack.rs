@@ -145,7 +145,7 @@ impl Attack {
         let settings = if self.limits.is_empty() { &[][..] } else { &settings[..] };
         let shop = Shop::with_settings(settings, &domains);
         shop.project.file("site/index.html", "<h1>hello</h1>\n");
-        shop.project.file("site/big.bin", &"x".repeat(32 << 20));
+        shop.project.file("site/big.bin", "x".repeat(32 << 20));
         shop
     }
 

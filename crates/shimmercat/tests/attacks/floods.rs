@@ -154,7 +154,7 @@ fn header_bomb() {
         limit: "header-bytes",
         ..Attack::default()
     };
-    let crumbs: Vec<u8> = [request("GET", SITE, "/"), b"\x60\x01a".repeat(1), b"\xbe".repeat(900)].concat();
+    let crumbs: Vec<u8> = [request("GET", SITE, "/"), b"\x60\x01a".to_vec(), b"\xbe".repeat(900)].concat();
     attack.run(|target| {
         let Some(mut client) = target.h2(&[]) else { return };
         for id in (1..200).step_by(2) {
