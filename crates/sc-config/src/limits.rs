@@ -147,7 +147,7 @@ limits! {
     header_table_bytes, "header-table-bytes": size (0 to 65536) = "4KiB",
         "HTTP/2: size of the table that a client may have us keep for decompression.",
         answers "HPACK bombs", as "0";
-    continuations, "continuations": count (1 to 64) = "4",
+    continuations, "continuations": count (1 to 64) = "6",
         "HTTP/2: CONTINUATION frames of one header block.",
         answers "CVE-2024-27316", as "2";
     streams, "streams": count (1 to 10000) = "128",

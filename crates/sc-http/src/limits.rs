@@ -62,7 +62,7 @@ impl Default for Limits {
             write_stall_time: Duration::from_secs(60),
             write_rate: 256,
             header_table_bytes: 4 << 10,
-            continuations: 4,
+            continuations: 6,
             streams: 128,
             resets: 200,
             resets_per_second: 20,

@@ -58,9 +58,10 @@ impl Turn {
 
     /// How many bytes may be handed over now; otherwise `cx` is woken when the turn has come.
     ///
-    /// Shape: whoever was given a turn hands something over or gives the turn back.
-    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<usize> {
-        self.turns.borrow_mut().poll_turn(self.id, self.place, cx)
+    /// Shape: whoever was given a turn hands something over or gives the turn back. With `goes_on` it is the rest of a turn
+    /// that found too little room.
+    pub(crate) fn poll(&self, goes_on: bool, cx: &mut Context<'_>) -> Poll<usize> {
+        self.turns.borrow_mut().poll_turn(self.id, self.place, goes_on, cx)
     }
 
     /// Whether others that are ready as well go first after each piece.
@@ -135,7 +136,7 @@ impl Level {
     }
 
     /// Keeps the waker of a stream; whether it is new here.
-    fn wait(&mut self, id: u32, shares: bool, waker: &Waker) -> bool {
+    fn wait(&mut self, id: u32, shares: bool, goes_on: bool, waker: &Waker) -> bool {
         let slot = if shares {
             self.sharing
                 .iter_mut()
@@ -150,7 +151,12 @@ impl Level {
                 false
             }
             None if shares => {
-                self.sharing.push_back((id, waker.clone()));
+                let waiting = (id, waker.clone());
+                if goes_on {
+                    self.sharing.push_front(waiting);
+                } else {
+                    self.sharing.push_back(waiting);
+                }
                 true
             }
             None => {
@@ -189,14 +195,14 @@ impl Turns {
         std::mem::take(&mut self.is_calling)
     }
 
-    fn poll_turn(&mut self, id: u32, place: Place, cx: &mut Context<'_>) -> Poll<usize> {
+    fn poll_turn(&mut self, id: u32, place: Place, goes_on: bool, cx: &mut Context<'_>) -> Poll<usize> {
         let allowed = self.allowed();
         if self.waiting == 0 && allowed > 0 {
             return Poll::Ready(allowed);
         }
         let place = self.placed(id, place);
         let level = self.level(place.urgency);
-        if level.wait(id, place.shares, cx.waker()) {
+        if level.wait(id, place.shares, goes_on, cx.waker()) {
             self.waiting += 1;
         }
         if allowed == 0 {
@@ -275,7 +281,7 @@ impl Turns {
         self.updates.push_back((id, priority));
         let place = Place::of(Some(priority));
         if let Some(waker) = self.levels.iter_mut().find_map(|level| level.leave(id)) {
-            self.level(place.urgency).wait(id, place.shares, &waker);
+            self.level(place.urgency).wait(id, place.shares, false, &waker);
             self.call();
         }
     }

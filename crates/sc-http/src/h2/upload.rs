@@ -7,7 +7,7 @@ use bytes::Bytes;
 use h2::SendStream;
 use http::HeaderMap;
 
-use super::channel::poll_capacity;
+use super::channel::{PIECE_BYTES, poll_capacity};
 use super::turns::Turn;
 use crate::timer::Pace;
 use crate::{Body, Fault, Kind, Limit, Side};
@@ -29,6 +29,8 @@ pub(crate) struct Upload {
     side: Side,
     /// Its part in the order of responses; what we send to an application is in the order in which it comes.
     turn: Option<Turn>,
+    /// Handed over since others went first.
+    in_turn: usize,
 }
 
 impl Upload {
@@ -51,6 +53,7 @@ impl Upload {
             stall,
             side,
             turn,
+            in_turn: 0,
         }
     }
 
@@ -96,7 +99,7 @@ impl Upload {
             if self.piece.is_empty() {
                 continue;
             }
-            let allowed = match self.turn.as_ref().map(|turn| turn.poll(cx)) {
+            let allowed = match self.turn.as_ref().map(|turn| turn.poll(self.in_turn > 0, cx)) {
                 None => usize::MAX,
                 Some(Poll::Ready(allowed)) => allowed,
                 Some(Poll::Pending) => {
@@ -127,6 +130,7 @@ impl Upload {
             let part = self.piece.split_to(capacity.min(self.piece.len()));
             self.stall.moved(part.len() as u64);
             self.sent += part.len() as u64;
+            self.in_turn += part.len();
             if let Some(turn) = &self.turn {
                 turn.hand_over(part.len());
             }
@@ -134,7 +138,11 @@ impl Upload {
                 && http_body::Body::is_end_stream(&self.body)
                 && self.declared.is_none_or(|left| left == 0);
             self.send(part, is_last)?;
-            if let Some(turn) = self.turn.as_ref().filter(|turn| !is_last && turn.shares()) {
+            if self.in_turn >= PIECE_BYTES
+                && !is_last
+                && let Some(turn) = self.turn.as_ref().filter(|turn| turn.shares())
+            {
+                self.in_turn = 0;
                 turn.step_back(cx);
                 return Poll::Pending;
             }

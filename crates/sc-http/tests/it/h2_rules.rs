@@ -228,6 +228,20 @@ fn frames_are_taken_and_refused_as_written() {
             answered(),
         ),
         Row(
+            "4.3",
+            "a block in seven frames",
+            [
+                vec![frame(HEADERS, END, 1, &[])],
+                block(&GET)[..5]
+                    .iter()
+                    .map(|byte| frame(CONTINUATION, 0, 1, &[*byte]))
+                    .collect(),
+                vec![frame(CONTINUATION, BLOCK, 1, &block(&GET)[5..])],
+            ]
+            .concat(),
+            answered(),
+        ),
+        Row(
             "6.10",
             "CONTINUATION of nothing",
             vec![frame(CONTINUATION, BLOCK, 1, &block(&GET))],

@@ -72,7 +72,7 @@ impl Line {
             while sender.left > 0
                 && let Poll::Ready(allowed) =
                     self.turns
-                        .poll_turn(sender.id, sender.place, &mut Context::from_waker(&waker))
+                        .poll_turn(sender.id, sender.place, false, &mut Context::from_waker(&waker))
             {
                 assert!(allowed > 0, "a turn is for something");
                 let bytes = sender.left.min(PIECE_BYTES).min(allowed);
