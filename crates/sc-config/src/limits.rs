@@ -115,8 +115,8 @@ macro_rules! limits {
                 Key {
                     name: "memory",
                     shape: Shape::Scalar(Scalar::Size(16 << 20, 1 << 40)),
-                    doc: "Memory of one worker. When most of it is taken, clients that have many streams open get no more; then \
-                          nobody gets a new stream or request (`REFUSED_STREAM`, or 503 with `Retry-After`); then nobody a new \
+                    doc: "Memory of one worker. When most of it is taken, clients that have many streams or connections open get no more; \
+                          then nobody gets a new stream or request (`REFUSED_STREAM`, or 503 with `Retry-After`); then nobody a new \
                           connection. What was begun goes on. Answers: whatever costs memory, from however many addresses.",
                     default: Some("half of the machine's, shared by the workers"),
                     example: "512MiB",

@@ -40,12 +40,12 @@ use crate::under_way::{Life, Tunnel};
 /// Serves one accepted connection until its end.
 pub(crate) async fn serve(shared: Rc<Shared>, kind: Kind, serial: u64, mut conn: Connection) {
     let _life = Life::begin(shared.clone(), kind, serial, conn.client.to_string());
-    if !shared.admits(Wish::Connection, serial, &conn.client) {
-        return;
-    }
     let Ok(part) = shared.shares.enter(&conn.client, &shared.bounds()) else {
         return shared.limited(Metric::LimitConnections, serial, &conn.client);
     };
+    if !shared.admits(Wish::Connection { open: part.others() }, serial, &conn.client) {
+        return;
+    }
     if let Some(shaper) = &shared.shaper {
         conn.stream = shaper.apply(conn.stream);
     }

@@ -55,6 +55,7 @@ pub(crate) struct Part {
     shares: Rc<Shares>,
     /// `None` for addresses that have no shares.
     owner: Option<(Owner, Rc<Semaphore>)>,
+    others: usize,
 }
 
 impl Shares {
@@ -71,7 +72,11 @@ impl Shares {
     pub(crate) fn enter(self: &Rc<Self>, client: &ClientAddr, bounds: &Bounds) -> Result<Part, Spent> {
         let shares = self.clone();
         let Some(ip) = client.ip().filter(|ip| !is_exempt(*ip, bounds)) else {
-            return Ok(Part { shares, owner: None });
+            return Ok(Part {
+                shares,
+                owner: None,
+                others: 0,
+            });
         };
         let owner = Owner::of(ip);
         let mut owners = self.owners.borrow_mut();
@@ -84,9 +89,10 @@ impl Shares {
         if share.connections >= bounds.connections_per_address {
             return Err(Spent);
         }
+        let others = share.connections;
         share.connections += 1;
         let owner = Some((owner, share.handshakes.clone()));
-        Ok(Part { shares, owner })
+        Ok(Part { shares, owner, others })
     }
 
     /// Waits until all handshakes that came before have had their turn, and everything else that is ready has.
@@ -99,6 +105,11 @@ impl Shares {
 }
 
 impl Part {
+    /// How many other connections the address had when this one came.
+    pub(crate) fn others(&self) -> usize {
+        self.others
+    }
+
     /// Takes a place for a handshake when one is free; that of an address without shares is none.
     #[expect(clippy::option_option, reason = "no place is free, or none is needed")]
     pub(crate) fn try_handshake(&self) -> Option<Option<SemaphorePermit<'_>>> {

@@ -98,6 +98,7 @@ impl Attack {
             let workers = master.workers("active");
             workers.first().map(|worker| worker.pid).ok_or(workers)
         });
+        assert_confined(&master, pid);
         let mut seen = Vec::new();
         let mut is_calm = false;
         while !is_calm && seen.len() < ROUNDS {
@@ -196,6 +197,21 @@ pub(crate) fn reached(master: &Master, limit: &str) -> u64 {
         .lines()
         .find(|line| line.contains("limits_reached_total") && line.contains(&label));
     line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
+}
+
+/// Asserts that a worker has given up what it does not need, by the word of the kernel and by its own.
+fn assert_confined(master: &Master, pid: u32) {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the worker is there");
+    for line in ["NoNewPrivs:\t1", "Seccomp:\t2"] {
+        assert!(status.contains(line), "{line}: {status}");
+    }
+    let told = master.status();
+    let confined = &told["lanes"][0]["workers"][0]["confined"];
+    assert_eq!(
+        confined,
+        &serde_json::json!(["no-new-privs", "landlock", "seccomp"]),
+        "{told}"
+    );
 }
 
 fn workers_live(master: &Master, pid: u32) -> bool {
