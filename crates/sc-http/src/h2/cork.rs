@@ -30,6 +30,9 @@ thread_local! {
     static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
+/// What a client may have us take in before others have their turn; heads are bounded besides.
+const TURN_BYTES: usize = 128 << 10;
+
 /// A GOAWAY frame of the `h2` crate, with the word that says why.
 const PARTING_BYTES: usize = 64;
 
@@ -47,6 +50,8 @@ pub(crate) struct Corked<IO> {
     pub(crate) watch: Option<Watch>,
     violation: Option<(Reason, Option<Limit>)>,
     is_mute: bool,
+    /// Bytes that came in this turn.
+    taken: usize,
     /// The end of what was written before our side ended.
     parting: Vec<u8>,
     /// Whether our SETTINGS frame is complete.
@@ -97,6 +102,7 @@ pub(crate) fn cork<IO>(io: IO, watch: Option<Watch>) -> (Cork<IO>, Rc<RefCell<Co
         watch,
         violation: None,
         is_mute: false,
+        taken: 0,
         is_settled: false,
         parting: Vec::new(),
     };
@@ -127,6 +133,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Corked<IO> {
     /// The connection error that a frame was, once, and the bound that it ran into. What follows that frame is not read.
     pub(crate) fn take_violation(&mut self) -> Option<(Reason, Option<Limit>)> {
         self.violation.take()
+    }
+
+    /// The connection has its turn: it may take in some more.
+    pub(crate) fn begin_turn(&mut self) {
+        self.taken = 0;
+        if let Some(watch) = &mut self.watch {
+            watch.frames.begin_turn();
+        }
     }
 
     /// Whether the last frame before our side ended has this word in it, as GOAWAY may (RFC 9113 §6.8).
@@ -264,6 +278,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Cork<IO> {
         if corked.is_mute {
             return Poll::Pending;
         }
+        let has_many_heads = corked.watch.as_ref().is_some_and(|watch| watch.frames.has_many_heads());
+        if corked.taken >= TURN_BYTES || has_many_heads {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         match ready!(Pin::new(&mut corked.io).poll_read(cx, buf)) {
             // TLS without close_notify: an end all the same, since every message has its own.
@@ -276,6 +295,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Cork<IO> {
             return Poll::Ready(Ok(()));
         };
         let inspected = watch.frames.inspect(came);
+        corked.taken += came.len();
         watch.hear();
         let Err(bad) = inspected else {
             return Poll::Ready(Ok(()));

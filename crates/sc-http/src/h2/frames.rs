@@ -15,6 +15,9 @@ const PREFACE_BYTES: usize = 24;
 /// What a frame holds at most, since we never ask for larger ones (RFC 9113 §6.5.2).
 const FRAME_BYTES: usize = 16 << 10;
 
+/// Heads of one turn, where fewer streams may be open: refusing the others is work, too.
+const LEAST_HEADS: usize = 64;
+
 /// A smaller step of a window is not worth a frame (CVE-2019-9511).
 const SMALL_STEP: u32 = 256;
 
@@ -143,6 +146,9 @@ pub(crate) struct Frames {
     entry: [u8; 6],
     in_entry: usize,
     in_block: bool,
+    /// Heads in this turn, and how many may be.
+    heads: usize,
+    most_heads: usize,
     /// CONTINUATION frames that may still follow in this block, and how many may in any.
     continuations: usize,
     most_continuations: usize,
@@ -177,6 +183,8 @@ impl Frames {
             entry: [0; 6],
             in_entry: 0,
             in_block: false,
+            heads: 0,
+            most_heads: (limits.streams as usize).max(LEAST_HEADS),
             continuations: 0,
             most_continuations: (limits.continuations as usize).max(limits.header_bytes / FRAME_BYTES),
             newest: 0,
@@ -202,6 +210,16 @@ impl Frames {
     /// Whether a header block has begun and not ended.
     pub(crate) fn is_in_block(&self) -> bool {
         self.in_block || (self.left > 0 && matches!(self.kind(), HEADERS | CONTINUATION))
+    }
+
+    /// The connection has its turn.
+    pub(crate) fn begin_turn(&mut self) {
+        self.heads = 0;
+    }
+
+    /// Whether more heads came in this turn than a client may have streams: others are next.
+    pub(crate) fn has_many_heads(&self) -> bool {
+        self.heads >= self.most_heads
     }
 
     /// An exchange went well: the client may take back one more.
@@ -286,7 +304,10 @@ impl Frames {
         match kind {
             HEADERS | CONTINUATION => {
                 self.continuations = match kind {
-                    HEADERS => self.most_continuations,
+                    HEADERS => {
+                        self.heads += 1;
+                        self.most_continuations
+                    }
                     // One that continues nothing is another mistake (RFC 9113 §6.10), which the engine knows.
                     _ if !self.in_block => 0,
                     _ => self

@@ -155,6 +155,7 @@ where
     let mut alarm = Alarm::default();
     alarm.set(limits.head_time);
     poll_fn(|cx| {
+        corked.borrow_mut().begin_turn();
         let settled = handshake.as_mut().poll(cx);
         corked.borrow_mut().settle();
         if let Poll::Ready(settled) = settled {
@@ -220,6 +221,7 @@ where
         if self.ending.is_none() && self.poll_is_drained(end, cx) {
             self.end();
         }
+        self.corked.borrow_mut().begin_turn();
         for round in 0..=ROUNDS {
             let has_new = match self.accept(exchange, cx) {
                 Ok(has_new) => has_new,

@@ -68,16 +68,16 @@ fn memory() {
     let attack = Attack {
         name: "whatever costs memory",
         limit: "memory",
-        limits: &["memory: 96MiB", "streams: 1000", "write-stall-time: 20s"],
+        limits: &["memory: 96MiB", "write-stall-time: 20s"],
         budget_mib: 160,
         ..Attack::default()
     };
     let get_big = request("GET", SITE, "/big.bin");
     attack.run(|target| {
         let mut held = Vec::new();
-        for _ in 0..40 {
+        for _ in 0..300 {
             let Some(mut client) = target.h2(&[(4, 0)]) else { break };
-            let many: Vec<u8> = (1..2000)
+            let many: Vec<u8> = (1..256)
                 .step_by(2)
                 .flat_map(|id| frame(HEADERS, END_HEADERS | END_STREAM, id, &get_big))
                 .collect();
