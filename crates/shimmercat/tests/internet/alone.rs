@@ -62,7 +62,7 @@ fn it_stays_in_the_foreground_and_keeps_its_user_and_each_child_has_a_group_of_i
         [us, our_group, our_session],
         "no new session, no new group"
     );
-    let kept = ["Uid", "Gid", "Groups", "CapEff", "CapBnd", "NoNewPrivs"];
+    let kept = ["Uid", "Gid", "Groups", "CapEff", "CapBnd"];
     let rights: Vec<_> = kept.iter().map(|field| status_of(us, field)).collect();
     let children = children(pid);
     let names: Vec<_> = children.iter().map(|child| command_of(*child)).collect();
@@ -80,6 +80,8 @@ fn it_stays_in_the_foreground_and_keeps_its_user_and_each_child_has_a_group_of_i
         let theirs: Vec<_> = kept.iter().map(|field| status_of(*process, field)).collect();
         assert_eq!(theirs, rights, "{} keeps its user and its rights", command_of(*process));
     }
+    let may_gain = |process| status_of(process, "NoNewPrivs");
+    assert_eq!(may_gain(pid), may_gain(us), "only workers give up rights");
     for child in children {
         let [parent, group, session] = family(child);
         assert_eq!(
