@@ -54,6 +54,8 @@ pub const TARGETS: &[Target] = &[
         sc_net::target::fuzz_host(input);
         sc_site::name::fuzz_name(input);
     }),
+    // The field `Priority`.
+    ("priority", sc_http::priority::fuzz),
     // The field `Range`.
     ("ranges", sc_http::range::fuzz_range),
     // Messages of SOCKS.

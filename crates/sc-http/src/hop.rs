@@ -46,6 +46,16 @@ pub fn connection_has(headers: &HeaderMap, option: &str) -> bool {
     list(headers, &CONNECTION).any(|member| member.eq_ignore_ascii_case(option))
 }
 
+/// Whether a text names a protocol to switch to: a token, and maybe a slash and another (RFC 9110 §7.8).
+pub(crate) fn is_protocol(text: &str) -> bool {
+    let is_tchar = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    let is_token = |part: &str| !part.is_empty() && part.bytes().all(is_tchar);
+    match text.split_once('/') {
+        Some((name, version)) => is_token(name) && is_token(version),
+        None => is_token(text),
+    }
+}
+
 /// The members of a comma-separated field over all its lines, trimmed, empty ones left out (RFC 9110 §5.6.1).
 pub fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     let lines = headers.get_all(name).into_iter();

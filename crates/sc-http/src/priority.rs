@@ -109,10 +109,31 @@ fn member(text: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// Reads any bytes as a value, for fuzzing.
+///
+/// Shape: urgencies are within their range; what is said again behind a value goes before what it says itself.
 pub fn fuzz(value: &[u8]) {
-    if let Some(Priority { urgency, .. }) = Priority::parse(value) {
-        assert!(urgency.is_none_or(|urgency| urgency <= LAST_URGENCY));
+    let Some(said) = Priority::parse(value) else { return };
+    assert!(said.urgency.is_none_or(|urgency| urgency <= LAST_URGENCY));
+    if value.trim_ascii().is_empty() {
+        assert_eq!(said, Priority::default());
+        return;
     }
+    let again = |more: &[u8]| Priority::parse(&[value, more].concat());
+    assert_eq!(
+        again(b" ;x=\"y, u=1\" , zz=(1 2)"),
+        Some(said),
+        "parameters and strangers say nothing"
+    );
+    let urgent = Priority {
+        urgency: Some(0),
+        ..said
+    };
+    assert_eq!(again(b", u=0"), Some(urgent));
+    let incremental = Priority {
+        is_incremental: Some(false),
+        ..said
+    };
+    assert_eq!(again(b",\ti=?0"), Some(incremental));
 }
 
 #[cfg(test)]

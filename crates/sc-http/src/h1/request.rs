@@ -221,6 +221,9 @@ fn upgrade(headers: &HeaderMap) -> Option<Box<str>> {
     if !hop::connection_has(headers, "upgrade") {
         return None;
     }
-    let protocol = hop::list(headers, &UPGRADE).next()?;
+    // One that is no protocol is ignored, as every upgrade may be.
+    let protocol = hop::list(headers, &UPGRADE)
+        .next()
+        .filter(|name| hop::is_protocol(name))?;
     Some(protocol.to_ascii_lowercase().into())
 }

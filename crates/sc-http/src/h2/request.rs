@@ -61,6 +61,9 @@ pub(super) fn understand(parts: http::request::Parts, limits: &Limits) -> Result
     let expects_continue = crate::h1::expectation(&headers)
         .map_err(|_| refused(Kind::ExpectationFailed, "the expectation is not supported"))?;
     join_cookies(&mut headers);
+    if protocol.is_some_and(|protocol| !crate::hop::is_protocol(protocol.as_str())) {
+        return Err(bad(":protocol names no protocol"));
+    }
     let upgrade = protocol.map(|protocol| protocol.as_str().to_ascii_lowercase().into());
     Ok(Request {
         method,

@@ -648,6 +648,19 @@ fn requests_are_taken_and_refused_as_written() {
 }
 
 #[test]
+fn what_is_to_be_switched_to_is_a_protocol() {
+    let connect = |protocol| with(&[&[(":method", "CONNECT"), (":protocol", protocol)], &GET[1..]].concat());
+    for (protocol, expected) in [("web socket", 400), ("web\x01socket", 400), ("", 400), ("a/b/c", 400)] {
+        check(vec![Row(
+            "8441 4",
+            protocol,
+            vec![connect(protocol)],
+            format!("answered {expected}"),
+        )]);
+    }
+}
+
+#[test]
 fn compressed_fields_are_taken_and_refused_as_written() {
     let raw = |bytes: &[u8]| vec![frame(HEADERS, END | BLOCK, 1, bytes)];
     let broken = || goaway(ENGINE /* COMPRESSION_ERROR */);
