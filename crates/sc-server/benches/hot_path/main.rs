@@ -15,8 +15,9 @@ mod client;
 mod modes;
 
 use std::cell::{Cell, RefCell};
+use std::io::Write as _;
 use std::net::SocketAddr;
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -29,8 +30,8 @@ use sc_server::{Around, Event, Journal, Kind, LocalFuture, Network, Policy, Reco
 use sc_site::{Disclosure, Environment, FilesSpec, NamePattern, SiteSpec, Sites, UpstreamSpec};
 use sc_tls::{Ca, Minter, Uncovered};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::ChildStdout;
 use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
@@ -79,6 +80,8 @@ struct Running {
     addr: SocketAddr,
     book: Rc<Book>,
     client: Child,
+    /// What the client says; it ends with it.
+    heard: Lines<BufReader<ChildStdout>>,
     _tasks: Rc<Tasks>,
     _place: TempDir,
 }
@@ -89,10 +92,10 @@ impl Running {
             .args(["client", mode.name, &requests.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let mut heard = BufReader::new(client.stdout.take().unwrap()).lines();
+        let heard = ChildStdout::from_std(client.stdout.take().unwrap()).unwrap();
+        let mut heard = BufReader::new(heard).lines();
         let app: SocketAddr = heard.next_line().await.unwrap().unwrap().parse().unwrap();
 
         let place = tempfile::tempdir().unwrap();
@@ -122,6 +125,7 @@ impl Running {
             addr,
             book,
             client,
+            heard,
             _tasks: tasks,
             _place: place,
         }
@@ -129,11 +133,18 @@ impl Running {
 
     async fn go(&mut self) {
         let mut to_client = self.client.stdin.take().unwrap();
-        to_client
-            .write_all(format!("{}\n", self.addr).as_bytes())
-            .await
-            .unwrap();
-        assert!(self.client.wait().await.unwrap().success(), "the client failed");
+        writeln!(to_client, "{}", self.addr).unwrap();
+        assert_eq!(self.heard.next_line().await.unwrap(), None, "nothing more to say");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = self.client.kill();
+        }
+        let ended = self.client.wait().unwrap();
+        assert!(ended.success() || std::thread::panicking(), "the client failed");
     }
 }
 
