@@ -2,8 +2,8 @@
 //!
 //! Counts do not depend on how busy the machine is, so a regression shows at once. Each mode of the bench `hot_path` is run
 //! with N and with 2 N requests; the difference, divided by N, is what one costs. The numbers that are expected stand in
-//! `crates/sc-server/benches/instructions.txt`; they hold for one toolchain and one kind of processor (cryptography and
-//! copying use what it has), so on another machine only the comparison of two runs there says something.
+//! `crates/sc-server/benches/instructions.txt`; they hold for one toolchain, one C library and one kind of processor, which
+//! the file names. Elsewhere the table is shown and nothing fails: `--update` there, and compare with that.
 //!
 //! valgrind has its limits: before 3.24 it knows neither `openat2` (files are found without, as on old kernels) nor the vDSO
 //! (so nothing that is counted may read a clock through rustix, which looks for it; the standard library's are fine).
@@ -22,9 +22,18 @@ use crate::shell::{self, cargo, output, run};
 const SLACK_PERCENT: f64 = 3.0;
 
 /// Requests of the shorter run: enough to make differences of a few thousand instructions in the start invisible.
-const REQUESTS: u64 = 1600;
+const REQUESTS: u64 = 480;
 /// The same for modes that move a MiB a request or make a handshake.
-const HEAVY_REQUESTS: u64 = 48;
+const HEAVY_REQUESTS: u64 = 12;
+
+/// One run takes seconds; this is for one that hangs.
+const RUN_SECONDS: &str = "300";
+
+/// Flags of the processor by which copying and cryptography choose what they execute, as far as valgrind lets them.
+const FLAGS: [&str; 8] = ["adx", "aes", "avx", "avx2", "bmi2", "erms", "fma", "pclmulqdq"];
+
+/// How the line in the file begins that says where it was written.
+const WRITTEN_ON: &str = "# on: ";
 
 /// The function that is counted, with all it calls: making keys and seeding random numbers takes a different time each run.
 const COUNTED: &str = "*counted_part*";
@@ -51,6 +60,8 @@ pub(crate) fn command(args: &[String]) -> Result<()> {
     }
     let file = shell::root().join("crates/sc-server/benches/instructions.txt");
     let mut expected = read(&file)?;
+    let here = machine()?;
+    let is_here = written_on(&file).is_some_and(|there| there == here);
     let mut worse = Vec::new();
     println!("{:16} {:>12} {:>12} {:>8}", "instructions", "expected", "now", "change");
     for mode in known
@@ -71,7 +82,14 @@ pub(crate) fn command(args: &[String]) -> Result<()> {
         expected.insert(mode.clone(), now);
     }
     if is_update {
-        return write(&file, &known, &expected);
+        return write(&file, &here, &known, &expected);
+    }
+    if !is_here {
+        println!(
+            "nothing follows from this: what is written down was counted on another machine ({}), this is {here}",
+            written_on(&file).unwrap_or_else(|| "unknown".to_owned())
+        );
+        return Ok(());
     }
     if !worse.is_empty() {
         bail!(
@@ -138,12 +156,19 @@ struct Counted {
 impl Counted {
     fn start(program: &Path, mode: &str, requests: u64, folder: &Path) -> Result<Self> {
         let counts = folder.join(format!("{mode}.{requests}"));
-        let running = Command::new("valgrind")
-            .args(["--tool=callgrind", "--quiet", "--collect-atstart=no"])
+        let running = Command::new("timeout")
+            .args([
+                RUN_SECONDS,
+                "valgrind",
+                "--tool=callgrind",
+                "--quiet",
+                "--collect-atstart=no",
+            ])
             .arg(format!("--toggle-collect={COUNTED}"))
             .arg(format!("--callgrind-out-file={}", counts.display()))
             .arg(program)
             .args([mode, &requests.to_string()])
+            .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::null())
             .spawn()
             .context("valgrind does not start")?;
@@ -174,11 +199,42 @@ fn read(file: &Path) -> Result<BTreeMap<String, u64>> {
         .collect()
 }
 
-fn write(file: &Path, known: &[String], counts: &BTreeMap<String, u64>) -> Result<()> {
+/// What counts depend on beside the program.
+fn machine() -> Result<String> {
+    let first_line = |command: &mut Command| -> Result<String> {
+        let text = output(command)?;
+        Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+    };
+    let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let has = processor
+        .lines()
+        .find_map(|line| line.strip_prefix("flags"))
+        .unwrap_or_default();
+    let has: Vec<&str> = has.split_ascii_whitespace().collect();
+    let flags = FLAGS.iter().filter(|flag| has.contains(flag)).copied();
+    let parts = [
+        std::env::consts::ARCH.to_owned(),
+        flags.collect::<Vec<_>>().join(" "),
+        first_line(Command::new("getconf").arg("GNU_LIBC_VERSION")).unwrap_or_default(),
+        first_line(Command::new("valgrind").arg("--version"))?,
+        first_line(Command::new("rustc").arg("--version").current_dir(shell::root()))?,
+    ];
+    Ok(parts.join(", "))
+}
+
+fn written_on(file: &Path) -> Option<String> {
+    let text = fs::read_to_string(file).ok()?;
+    text.lines()
+        .find_map(|line| line.strip_prefix(WRITTEN_ON))
+        .map(str::to_owned)
+}
+
+fn write(file: &Path, here: &str, known: &[String], counts: &BTreeMap<String, u64>) -> Result<()> {
     let mut text =
         "# Instructions of the server for one request, counted by `cargo xtask instructions`, which also writes this\n\
                     # file (--update). A rise of more than 3 % fails there.\n"
             .to_owned();
+    writeln!(text, "{WRITTEN_ON}{here}")?;
     for (mode, count) in known.iter().filter_map(|mode| Some((mode, counts.get(mode)?))) {
         writeln!(text, "{mode:16} {count:>9}")?;
     }
