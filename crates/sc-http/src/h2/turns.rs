@@ -17,6 +17,9 @@ use crate::priority::{LAST_URGENCY, Priority};
 /// not behind much that is less so.
 pub(crate) const ROOM_BYTES: usize = 64 << 10;
 
+/// What may wait outside the engine, of all streams, for clients that give streams no window: a few pieces of files.
+const HELD_BYTES: usize = 256 << 10;
+
 /// The connection's window at first (RFC 9113 §6.9.2).
 const FIRST_WINDOW: i64 = 65_535;
 
@@ -49,11 +52,31 @@ pub(crate) struct Turn {
     turns: Rc<RefCell<Turns>>,
     id: u32,
     place: Place,
+    /// Bytes that were taken out of its body and wait.
+    held: usize,
 }
 
 impl Turn {
     pub(crate) fn new(turns: Rc<RefCell<Turns>>, id: u32, place: Place) -> Self {
-        Turn { turns, id, place }
+        Turn {
+            turns,
+            id,
+            place,
+            held: 0,
+        }
+    }
+
+    /// Whether so much waits already in streams of this connection that nothing more is taken out of a body before there is
+    /// a window for it.
+    pub(crate) fn is_full(&self) -> bool {
+        self.turns.borrow().held_bytes >= HELD_BYTES
+    }
+
+    /// Notes how many bytes of this stream wait.
+    pub(crate) fn hold(&mut self, bytes: usize) {
+        let mut turns = self.turns.borrow_mut();
+        turns.held_bytes = turns.held_bytes + bytes - self.held;
+        self.held = bytes;
     }
 
     /// How many bytes may be handed over now; otherwise `cx` is woken when the turn has come.
@@ -94,6 +117,7 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
+        self.hold(0);
         self.turns.borrow_mut().forget(self.id);
     }
 }
@@ -104,6 +128,8 @@ pub(crate) struct Turns {
     levels: [Level; LAST_URGENCY as usize + 1],
     /// Streams that wait.
     waiting: usize,
+    /// What was taken out of bodies and waits.
+    held_bytes: usize,
     /// DATA in the engine, by stream, the oldest first.
     inside: VecDeque<(u32, usize)>,
     inside_bytes: usize,
@@ -180,6 +206,7 @@ impl Default for Turns {
         Turns {
             levels: Default::default(),
             waiting: 0,
+            held_bytes: 0,
             inside: VecDeque::new(),
             inside_bytes: 0,
             window: FIRST_WINDOW,

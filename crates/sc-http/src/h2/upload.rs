@@ -82,8 +82,11 @@ impl Upload {
     /// Errors: the fault of the body; `Internal` when it is not as long as was declared; the other side's end.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         while !self.is_done {
-            // Without a window nothing is taken out of a response: what waits would wait in memory, once for each stream.
-            if self.turn.is_some() && self.piece.is_empty() && !http_body::Body::is_end_stream(&self.body) {
+            // Without windows little is taken out of responses: what waits would wait in memory, once for each stream.
+            if self.piece.is_empty()
+                && self.turn.as_ref().is_some_and(Turn::is_full)
+                && !http_body::Body::is_end_stream(&self.body)
+            {
                 match poll_capacity(&mut self.stream, 1, cx) {
                     Poll::Pending => return self.poll_stall(cx),
                     Poll::Ready(Some(Ok(_))) => self.stall.rest(),
@@ -98,6 +101,9 @@ impl Upload {
             }
             if self.piece.is_empty() {
                 continue;
+            }
+            if let Some(turn) = &mut self.turn {
+                turn.hold(self.piece.len());
             }
             let allowed = match self.turn.as_ref().map(|turn| turn.poll(self.in_turn > 0, cx)) {
                 None => usize::MAX,
@@ -131,8 +137,9 @@ impl Upload {
             self.stall.moved(part.len() as u64);
             self.sent += part.len() as u64;
             self.in_turn += part.len();
-            if let Some(turn) = &self.turn {
+            if let Some(turn) = &mut self.turn {
                 turn.hand_over(part.len());
+                turn.hold(self.piece.len());
             }
             let is_last = self.piece.is_empty()
                 && http_body::Body::is_end_stream(&self.body)
