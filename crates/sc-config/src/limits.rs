@@ -205,8 +205,9 @@ limits! {
     connections, "connections": count (1 to 1000000) = "16384",
         "Connections of one listener of one worker; accepting waits above.",
         answers "want of descriptors and memory", as "50000";
-    connections_per_address, "connections-per-address": count (1 to 1000000) = "1024",
-        "Connections of one address to one worker; of one network of 64 bits with IPv6.",
+    connections_per_address, "connections-per-address": count (1 to 1000000) = "8192",
+        "Connections of one address to one worker; of one network of 64 bits with IPv6. The default is half of `connections`: \
+         many clients may share an address behind a balancer or a provider's gateway.",
         answers "one client that takes all places", as "256";
     handshakes_per_address, "handshakes-per-address": count (1 to 1000000) = "32",
         "TLS handshakes of one address (of one network of 64 bits with IPv6) that one worker takes part in at a time; more of \

@@ -35,7 +35,7 @@ impl Default for Bounds {
             greeting_time: Duration::from_secs(2),
             handshake_time: Duration::from_secs(10),
             connections: 16_384,
-            connections_per_address: 1_024,
+            connections_per_address: 8_192,
             handshakes_per_address: 32,
             exempt: Vec::new(),
             memory: None,
