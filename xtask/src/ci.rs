@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::shell::{self, cargo, run};
-use crate::{bench, outside, pages, tidy};
+use crate::{bench, instructions, outside, pages, tidy};
 
 /// Installs what the tests need and runs them all; `args` go to the runner.
 pub(crate) fn test(args: &[String]) -> Result<()> {
@@ -51,6 +51,7 @@ pub(crate) fn everything() -> Result<()> {
     );
     outside::install()?;
     check("bench", bench::smoke)?;
+    check("instructions", || instructions::command(&[]))?;
     test(&[])
 }
 

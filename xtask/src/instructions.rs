@@ -3,7 +3,7 @@
 //! Counts do not depend on how busy the machine is, so a regression shows at once. Each mode of the bench `hot_path` is run
 //! with N and with 2 N requests; the difference, divided by N, is what one costs. The numbers that are expected stand in
 //! `crates/sc-server/benches/instructions.txt`; they hold for one toolchain, one C library and one kind of processor, which
-//! the file names. Elsewhere the table is shown and nothing fails: `--update` there, and compare with that.
+//! the file names. Elsewhere only a larger rise fails: `--update` there before a change, and compare with that after it.
 //!
 //! valgrind has its limits: before 3.24 it knows neither `openat2` (files are found without, as on old kernels) nor the vDSO
 //! (so nothing that is counted may read a clock through rustix, which looks for it; the standard library's are fine).
@@ -20,6 +20,8 @@ use crate::shell::{self, cargo, output, run};
 
 /// A mode may become this much worse before it fails, in percent: what reordering of code by the compiler may do.
 const SLACK_PERCENT: f64 = 3.0;
+/// The same on another machine than the one where the numbers were written down: copying and cryptography differ a little.
+const SLACK_PERCENT_ELSEWHERE: f64 = 15.0;
 
 /// Requests of the shorter run: enough to make differences of a few thousand instructions in the start invisible.
 const REQUESTS: u64 = 480;
@@ -61,7 +63,12 @@ pub(crate) fn command(args: &[String]) -> Result<()> {
     let file = shell::root().join("crates/sc-server/benches/instructions.txt");
     let mut expected = read(&file)?;
     let here = machine()?;
-    let is_here = written_on(&file).is_some_and(|there| there == here);
+    let there = written_on(&file).unwrap_or_default();
+    let slack = if there == here {
+        SLACK_PERCENT
+    } else {
+        SLACK_PERCENT_ELSEWHERE
+    };
     let mut worse = Vec::new();
     println!("{:16} {:>12} {:>12} {:>8}", "instructions", "expected", "now", "change");
     for mode in known
@@ -76,7 +83,7 @@ pub(crate) fn command(args: &[String]) -> Result<()> {
             before.map_or_else(|| "-".to_owned(), |before| before.to_string()),
             change.map_or_else(|| "new".to_owned(), |change| format!("{change:+.1} %")),
         );
-        if change.is_none_or(|change| change > SLACK_PERCENT) {
+        if change.is_none_or(|change| change > slack) {
             worse.push(mode.clone());
         }
         expected.insert(mode.clone(), now);
@@ -84,16 +91,12 @@ pub(crate) fn command(args: &[String]) -> Result<()> {
     if is_update {
         return write(&file, &here, &known, &expected);
     }
-    if !is_here {
-        println!(
-            "nothing follows from this: what is written down was counted on another machine ({}), this is {here}",
-            written_on(&file).unwrap_or_else(|| "unknown".to_owned())
-        );
-        return Ok(());
+    if there != here {
+        println!("counted on: {here}\nexpected on: {there}\nso only a rise of more than {slack} % fails");
     }
     if !worse.is_empty() {
         bail!(
-            "more than {SLACK_PERCENT} % above what is written down: {}. When that is meant: `cargo xtask instructions \
+            "more than {slack} % above what is written down: {}. When that is meant: `cargo xtask instructions \
              --update`, and say in the commit why",
             worse.join(", ")
         );
@@ -166,6 +169,11 @@ impl Counted {
             ])
             .arg(format!("--toggle-collect={COUNTED}"))
             .arg(format!("--callgrind-out-file={}", counts.display()))
+            // It wonders at length about system calls that it does not know.
+            .arg(format!(
+                "--log-file={}",
+                folder.join(format!("{mode}.{requests}.log")).display()
+            ))
             .arg(program)
             .args([mode, &requests.to_string()])
             .env("RUST_BACKTRACE", "0")
