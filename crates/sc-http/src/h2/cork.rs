@@ -74,7 +74,8 @@ impl Watch {
         }
     }
 
-    /// Tells the order what the client said.
+    /// Tells the order what the client said, of which the engine knows now, too: it takes in all frames that are complete
+    /// before it reads on. Told earlier, a stream could hand over something after it had been forgotten.
     fn hear(&mut self) {
         for heard in self.frames.take_heard() {
             let mut turns = self.turns.borrow_mut();
@@ -275,6 +276,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Cork<IO> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut corked = self.0.borrow_mut();
         let corked = &mut *corked;
+        if let Some(watch) = &mut corked.watch {
+            watch.hear();
+        }
         if corked.is_mute {
             return Poll::Pending;
         }
@@ -296,7 +300,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Cork<IO> {
         };
         let inspected = watch.frames.inspect(came);
         corked.taken += came.len();
-        watch.hear();
         let Err(bad) = inspected else {
             return Poll::Ready(Ok(()));
         };

@@ -202,7 +202,7 @@ impl Frames {
         }
     }
 
-    /// Takes out the oldest thing that was heard.
+    /// Takes out all that was heard, the oldest first.
     pub(crate) fn take_heard(&mut self) -> impl Iterator<Item = Heard> {
         self.heard.drain(..)
     }
@@ -278,6 +278,11 @@ impl Frames {
         self.header[3]
     }
 
+    fn id(&self) -> u32 {
+        let [.., a, b, c, d] = self.header;
+        u32::from_be_bytes([a, b, c, d]) & ID
+    }
+
     /// Judges a frame by its header.
     fn head(&mut self) -> Result<(), Verdict> {
         let [a, b, c, kind, flags, id @ ..] = self.header;
@@ -323,7 +328,6 @@ impl Frames {
             DATA if length <= usize::from(flags & PADDED != 0) && flags & END_STREAM == 0 && !self.talk.pay() => {
                 return Err(Verdict::TooMany(Limit::ControlFrames));
             }
-            RST_STREAM => self.heard.push(Heard::Reset(u32::from_be_bytes(id) & ID)),
             PRIORITY_UPDATE if u32::from_be_bytes(id) & ID != 0 => return Err(Reason::PROTOCOL_ERROR.into()),
             PRIORITY | SETTINGS | PING | 10.. if !self.talk.pay() => {
                 return Err(Verdict::TooMany(Limit::ControlFrames));
@@ -333,8 +337,11 @@ impl Frames {
         Ok(())
     }
 
-    /// Hears what a PRIORITY_UPDATE said, now that its payload is there.
+    /// Hears what a RST_STREAM or PRIORITY_UPDATE said, now that all of it is there.
     fn note(&mut self) -> Result<(), Reason> {
+        if self.kind() == RST_STREAM {
+            self.heard.push(Heard::Reset(self.id()));
+        }
         let Some((first, rest)) = self.noted.split_first_chunk::<4>() else {
             return Ok(());
         };
@@ -405,7 +412,7 @@ impl Frames {
                 if step < SMALL_STEP && !self.talk.pay() {
                     return Err(Verdict::TooMany(Limit::ControlFrames));
                 }
-                if self.header.ends_with(&[0; 4]) {
+                if self.id() == 0 {
                     self.heard.push(Heard::Window(step));
                 }
             } else if u16::from_be_bytes([a, b]) == INITIAL_WINDOW_SIZE && c & 0x80 != 0 {
@@ -515,5 +522,15 @@ mod tests {
         let heard: Vec<Heard> = frames.take_heard().collect();
         let said = Priority::parse(b"u=1, i").expect("a field");
         assert_eq!(heard, [Heard::Priority(5, said), Heard::Window(4096)]);
+        // A reset says something once all of it is there; a window's first bit says nothing.
+        frames
+            .inspect(b"\0\0\x04\x03\0\0\0\0\x03\0\0\0")
+            .expect("most of a frame");
+        assert_eq!(frames.take_heard().count(), 0);
+        frames
+            .inspect(b"\x08\0\0\x04\x08\0\x80\0\0\0\0\0\x10\0")
+            .expect("frames");
+        let heard: Vec<Heard> = frames.take_heard().collect();
+        assert_eq!(heard, [Heard::Reset(3), Heard::Window(4096)]);
     }
 }

@@ -1,8 +1,8 @@
 //! HTTP/2, server role (RFC 9113), over the `h2` crate with a driver of our own.
 //!
 //! One task serves one connection: it accepts streams, polls their exchanges in the order in which they are woken, and
-//! writes all that came of it at once (the [`cork`]). `h2` schedules DATA frames of ready streams in turn; each asks for
-//! no more window at a time than one frame, so none starves the others.
+//! writes all that came of it at once (the [`cork`]). Which response comes first is settled by [`turns`], before `h2` has
+//! anything of it.
 //!
 //! What defends a connection: header lists (`max_header_list_size`, field count with cookie crumbs, CVE-2026-49975;
 //! CONTINUATION is bounded by `h2`, CVE-2024-27316), streams (`max_concurrent_streams`), resets of either side (a budget in

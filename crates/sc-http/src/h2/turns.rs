@@ -54,6 +54,8 @@ pub(crate) struct Turn {
     place: Place,
     /// Bytes that were taken out of its body and wait.
     held: usize,
+    /// Whether all was handed over.
+    is_complete: bool,
 }
 
 impl Turn {
@@ -63,6 +65,7 @@ impl Turn {
             id,
             place,
             held: 0,
+            is_complete: false,
         }
     }
 
@@ -99,6 +102,16 @@ impl Turn {
         cx.waker().wake_by_ref();
     }
 
+    /// How much of all responses of the connection has left.
+    pub(crate) fn left_bytes(&self) -> u64 {
+        self.turns.borrow().left_bytes
+    }
+
+    /// Notes that nothing more is handed over: all was.
+    pub(crate) fn complete(&mut self) {
+        self.is_complete = true;
+    }
+
     /// Gives the turn back.
     pub(crate) fn pass(&self) {
         self.turns.borrow_mut().call();
@@ -108,17 +121,17 @@ impl Turn {
     pub(crate) fn hand_over(&self, bytes: usize) {
         self.turns.borrow_mut().hand_over(self.id, bytes);
     }
-
-    /// Whether the client must first give the connection a window.
-    pub(crate) fn is_window_empty(&self) -> bool {
-        self.turns.borrow().is_window_empty()
-    }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
         self.hold(0);
-        self.turns.borrow_mut().forget(self.id);
+        let mut turns = self.turns.borrow_mut();
+        turns.forget(self.id);
+        if !self.is_complete {
+            // The engine is told next that nobody wants what it has of it.
+            turns.thrown_away(self.id);
+        }
     }
 }
 
@@ -133,6 +146,8 @@ pub(crate) struct Turns {
     /// DATA in the engine, by stream, the oldest first.
     inside: VecDeque<(u32, usize)>,
     inside_bytes: usize,
+    /// All DATA that has left.
+    left_bytes: u64,
     /// The client's window for the connection, of which what is inside will take its part.
     window: i64,
     /// What PRIORITY_UPDATE frames said, also of streams to come.
@@ -209,6 +224,7 @@ impl Default for Turns {
             held_bytes: 0,
             inside: VecDeque::new(),
             inside_bytes: 0,
+            left_bytes: 0,
             window: FIRST_WINDOW,
             updates: VecDeque::new(),
             is_calling: false,
@@ -264,6 +280,7 @@ impl Turns {
     /// DATA has left the engine, also that of tunnels, which do not wait here.
     pub(crate) fn left(&mut self, id: u32, bytes: usize) {
         self.window -= bytes as i64;
+        self.left_bytes += bytes as u64;
         let mut left = bytes;
         while left > 0
             && let Some(at) = self.inside.iter().position(|(other, _)| *other == id)
@@ -302,8 +319,14 @@ impl Turns {
     /// The client has changed the priority of a stream, perhaps before it opens it (RFC 9218 §7.1).
     pub(crate) fn update(&mut self, id: u32, priority: Priority) {
         self.updates.retain(|(other, _)| *other != id);
-        if self.updates.len() == REMEMBERED {
-            self.updates.pop_front();
+        if self.updates.len() == REMEMBERED
+            && let Some((forgotten, _)) = self.updates.pop_front()
+            && let Some(waker) = self.levels.iter_mut().find_map(|level| level.leave(forgotten))
+        {
+            // Its place is another one now, where it queues anew.
+            self.waiting -= 1;
+            waker.wake();
+            self.is_calling = true;
         }
         self.updates.push_back((id, priority));
         let place = Place::of(Some(priority));
@@ -327,10 +350,6 @@ impl Turns {
             self.waiting -= 1;
             self.call();
         }
-    }
-
-    fn is_window_empty(&self) -> bool {
-        self.window <= self.inside_bytes as i64
     }
 
     /// The place that holds: what a frame said goes before what the request said.

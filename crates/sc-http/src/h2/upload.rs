@@ -31,6 +31,8 @@ pub(crate) struct Upload {
     turn: Option<Turn>,
     /// Handed over since others went first.
     in_turn: usize,
+    /// What had left of all responses when this one was waiting last.
+    seen_bytes: u64,
 }
 
 impl Upload {
@@ -54,6 +56,7 @@ impl Upload {
             side,
             turn,
             in_turn: 0,
+            seen_bytes: 0,
         }
     }
 
@@ -109,13 +112,13 @@ impl Upload {
                 None => usize::MAX,
                 Some(Poll::Ready(allowed)) => allowed,
                 Some(Poll::Pending) => {
-                    // Waiting for other streams is no fault of the client.
-                    if self.turn.as_ref().is_some_and(Turn::is_window_empty) {
-                        if let Poll::Ready(stalled) = self.poll_stall(cx) {
-                            return Poll::Ready(stalled);
-                        }
-                    } else {
+                    // Waiting for other streams is no fault of the client, as long as these get on.
+                    let left_bytes = self.turn.as_ref().map_or(0, Turn::left_bytes);
+                    if std::mem::replace(&mut self.seen_bytes, left_bytes) != left_bytes {
                         self.stall.forgive();
+                    }
+                    if let Poll::Ready(stalled) = self.poll_stall(cx) {
+                        return Poll::Ready(stalled);
                     }
                     return self.poll_wanted(cx);
                 }
@@ -203,17 +206,27 @@ impl Upload {
         match trailers.filter(|trailers| !trailers.is_empty()) {
             None => self.send(Bytes::new(), true),
             Some(trailers) => {
-                self.is_done = true;
                 let sent = self.stream.send_trailers(trailers);
+                self.finish();
                 sent.map_err(|error| super::channel::fault(self.side, "while sending trailers", error))
             }
         }
     }
 
     fn send(&mut self, part: Bytes, is_last: bool) -> Result<(), Fault> {
-        self.is_done = is_last;
         let sent = self.stream.send_data(part, is_last);
+        if is_last {
+            self.finish();
+        }
         sent.map_err(|error| super::channel::fault(self.side, "while sending a body", error))
+    }
+
+    /// All was handed over.
+    fn finish(&mut self) {
+        self.is_done = true;
+        if let Some(turn) = &mut self.turn {
+            turn.complete();
+        }
     }
 
     fn reset(&self, reason: h2::Reason) -> Fault {

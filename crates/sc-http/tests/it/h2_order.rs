@@ -21,7 +21,9 @@ use crate::run;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
 const WINDOW_UPDATE: u8 = 8;
 const PRIORITY_UPDATE: u8 = 16;
 const END_STREAM: u8 = 1;
@@ -32,6 +34,8 @@ struct Raw {
     heard: Vec<u8>,
     /// Whether the connection's window is kept as narrow as it is at first.
     is_narrow: bool,
+    /// How fast it is widened again, in bytes per second, when that is not at once.
+    rate: Option<u32>,
     /// DATA by stream, in order.
     data: Vec<(u32, usize)>,
     /// Streams that have ended, in order.
@@ -50,6 +54,7 @@ impl Raw {
             io: near,
             heard: Vec::new(),
             is_narrow,
+            rate: None,
             data: Vec::new(),
             ended: Vec::new(),
             settings: Vec::new(),
@@ -115,6 +120,9 @@ impl Raw {
             }
             self.heard.drain(..at);
             if self.is_narrow && taken > 0 {
+                if let Some(rate) = self.rate {
+                    tokio::time::sleep(Duration::from_secs(taken as u64) / rate).await;
+                }
                 let wider = frame(WINDOW_UPDATE, 0, 0, &(taken as u32).to_be_bytes());
                 self.io.write_all(&wider).await.unwrap();
             }
@@ -212,6 +220,48 @@ fn a_thousand_streams_share_fairly() {
             "half of all has come: {least} to {most} of {bytes}"
         );
         raw.until(|raw| raw.ended.len() == 1000).await;
+    });
+}
+
+#[test]
+fn who_waits_for_others_is_not_taken_for_one_that_does_not_read() {
+    run(async {
+        let mut raw = Raw::connect(Limits::default(), duplex(64 << 10), true).await;
+        raw.rate = Some(25_000);
+        let bytes = 300 << 10;
+        // Two minutes for all: those that share have a tenth of the rate each, and the last one waits for nine others.
+        let shared: Vec<_> = (0..10).map(|at| (2 * at + 1, bytes, None)).collect();
+        raw.ask(&shared).await;
+        raw.until(|raw| raw.ended.len() == 10).await;
+        let followed: Vec<_> = (10..20).map(|at| (2 * at + 1, bytes, Some("u=3"))).collect();
+        raw.ask(&followed).await;
+        raw.until(|raw| raw.ended.len() == 20).await;
+        assert!(raw.ended.iter().all(|id| raw.came(*id) == bytes));
+    });
+}
+
+#[test]
+fn streams_that_are_reset_while_nothing_can_be_written_leave_no_trace() {
+    run(async {
+        let mut raw = Raw::connect(Limits::default(), duplex(2 << 10), false).await;
+        let bytes = 1 << 20;
+        for round in 0..12 {
+            let ids = [1, 3, 5, 7].map(|id| 8 * round + id);
+            raw.ask(&ids.map(|id| (id, bytes, None))).await;
+            raw.until(|raw| ids.iter().all(|id| raw.came(*id) > 0)).await;
+            // Nothing is read meanwhile. The answer to the PING cannot be written, so what follows it must wait.
+            let resets = ids.map(|id| frame(RST_STREAM, 0, id, &[0, 0, 0, 8])).concat();
+            let bytes = [frame(PING, 0, 0, &[0; 8]), resets].concat();
+            raw.io.write_all(&bytes).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        raw.ask(&[(1001, bytes, None)]).await;
+        let whole = raw.until(|raw| raw.ended.contains(&1001));
+        let whole = tokio::time::timeout(Duration::from_secs(3600), whole).await;
+        whole.expect("room for those that were not reset");
+        // As large as the pieces that the application makes, not crumbs that fit into what room is left.
+        let frames = raw.data.iter().filter(|(id, _)| *id == 1001).count();
+        assert!(frames < 2 * bytes / 10_000, "{frames} frames");
     });
 }
 

@@ -226,6 +226,28 @@ fn updates_that_are_remembered_are_bounded() {
     assert_eq!(turns.updates.len(), REMEMBERED);
 }
 
+#[test]
+fn a_stream_waits_in_one_place_only() {
+    let mut line = Line::default();
+    line.turns.widen(1 << 20);
+    line.open(1, place("u=3"), 4 * ROOM_BYTES);
+    line.poll();
+    // Its update is forgotten over many others, and it waits where it would have without.
+    line.turns.update(1, Priority::parse(b"u=0").expect("a field"));
+    for id in 0..REMEMBERED as u32 {
+        line.turns.update(2 * id + 1001, Priority::default());
+    }
+    line.poll();
+    let waiting = |line: &Line| line.turns.levels.iter().filter(|level| level.next().is_some()).count();
+    assert_eq!((line.turns.waiting, waiting(&line)), (1, 1));
+    line.close(1);
+    assert_eq!(
+        (line.turns.waiting, waiting(&line)),
+        (0, 0),
+        "nobody is behind one that is gone"
+    );
+}
+
 proptest! {
     /// Whatever comes, in whatever order: nobody waits while there is room, and nothing is lost.
     #[test]
