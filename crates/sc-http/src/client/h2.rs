@@ -3,6 +3,7 @@
 //! The driver future owns the connection and moves frames; each exchange sends its own body while its response is awaited
 //! and polled, as [`super::H1`] does.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -37,6 +38,9 @@ const HEADER_BYTES: u32 = 256 << 10;
 
 /// Interim responses taken before the final one; an application that sends more is broken.
 const MOST_INTERIM: usize = 64;
+
+/// Streams that are opened before the application has said how many it takes (RFC 9113 §6.5.2 advises no fewer).
+const FIRST_STREAMS: usize = 100;
 
 /// An HTTP/2 connection to an application, shared by its clones.
 #[derive(Clone)]
@@ -86,7 +90,8 @@ where
         .enable_push(false)
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_header_list_size(HEADER_BYTES);
+        .max_header_list_size(HEADER_BYTES)
+        .initial_max_send_streams(FIRST_STREAMS);
     let (requests, connection) = builder.handshake(stream).await.map_err(|error| {
         Fault::new(Side::Upstream, Kind::UpstreamConnect, "opening HTTP/2")
             .caused_by(error)
@@ -318,9 +323,11 @@ impl Exchange {
         if let Some(send) = self.tunnel
             && head.status.is_success()
         {
+            // It counts among the streams of the connection to its end.
+            let held: Box<dyn Any> = Box::new(self.active);
             return Ok(Incoming::Upgraded {
                 head,
-                io: Box::new(Channel::new(Rc::new(RefCell::new(recv)), send)),
+                io: Box::new(Channel::new(Rc::new(RefCell::new(recv)), send, Some(held))),
             });
         }
         let has_no_body =

@@ -150,13 +150,14 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    pub(crate) fn new(recv: Rc<RefCell<RecvStream>>, send: SendStream<Bytes>) -> Self {
+    /// Joins the two directions of a stream; `held` lives as long as the channel.
+    pub(crate) fn new(recv: Rc<RefCell<RecvStream>>, send: SendStream<Bytes>, held: Option<Box<dyn Any>>) -> Self {
         Channel {
             recv,
             send,
             ahead: Bytes::new(),
             is_ended: false,
-            _held: None,
+            _held: held,
         }
     }
 }

@@ -216,7 +216,7 @@ impl Serving {
         let Ok(send) = self.respond.send_response(response(head), false) else {
             return false;
         };
-        let mut channel = Channel::new(self.recv, send);
+        let mut channel = Channel::new(self.recv, send, None);
         let ahead = BytesMut::new();
         match tunnel::join(&mut channel, ahead, &mut *io, sort, &self.terms.drain, meter).await {
             Ok(()) => true,
