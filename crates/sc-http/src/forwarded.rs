@@ -16,18 +16,11 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 
-/// Every field of this family; applications trust some of them blindly, so none comes through from outside.
-const FAMILY: [HeaderName; 9] = [
-    FORWARDED,
-    X_FORWARDED_FOR,
-    X_FORWARDED_PROTO,
-    X_FORWARDED_HOST,
-    X_FORWARDED_PORT,
-    HeaderName::from_static("x-forwarded-server"),
-    HeaderName::from_static("x-forwarded-ssl"),
-    HeaderName::from_static("x-forwarded-scheme"),
-    HeaderName::from_static("x-real-ip"),
-];
+/// Whether applications may take what this field says for what a proxy saw, some of them blindly: none comes through from
+/// outside. All that begin like ours are taken for such, since every framework has some more of them.
+pub(crate) fn is_of_family(name: &str) -> bool {
+    name.starts_with("x-forwarded-") || matches!(name, "forwarded" | "x-forwarded" | "x-real-ip")
+}
 
 /// What was seen of one request.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +41,12 @@ pub struct Seen<'a> {
 /// Source: RFC 7239 §4, §6.
 pub fn set(headers: &mut HeaderMap, seen: &Seen<'_>) {
     if !seen.is_trusted {
-        for name in &FAMILY {
+        let claimed: Vec<HeaderName> = headers
+            .keys()
+            .filter(|name| is_of_family(name.as_str()))
+            .cloned()
+            .collect();
+        for name in claimed {
             headers.remove(name);
         }
     }
@@ -134,7 +132,7 @@ pub fn fuzz_forwarded(input: &[u8]) {
     let came = crate::hop::fields_of(input.get(line.len()..).unwrap_or_default());
     let host = authority.to_string();
     let mut without = came.clone();
-    for name in &FAMILY {
+    for name in came.keys().filter(|name| is_of_family(name.as_str())) {
         without.remove(name);
     }
     for client in [None, Some(IpAddr::from([192, 0, 2, 1])), Some(IpAddr::from([0; 16]))] {
@@ -196,6 +194,7 @@ mod tests {
             assert_eq!(headers[&name], expected, "{name}");
         }
         assert!(is_trusted || !headers.contains_key("x-real-ip"));
+        assert!(is_trusted || !headers.contains_key("x-forwarded-prefix"));
     }
 
     #[test]
@@ -203,6 +202,7 @@ mod tests {
         let came = &[
             ("x-forwarded-for", "1.1.1.1"),
             ("x-real-ip", "1.1.1.1"),
+            ("x-forwarded-prefix", "/elsewhere"),
             ("forwarded", "for=1.1.1.1"),
         ];
         let expected = [

@@ -8,6 +8,8 @@ use std::mem::MaybeUninit;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
+use crate::forwarded;
+
 /// Most fields that a head may have, whatever the settings say: they are tokenised on the stack.
 const MOST_FIELDS: usize = 256;
 
@@ -217,7 +219,7 @@ pub(crate) fn parse_trailers(section: &Bytes, bounds: &Bounds) -> Result<HeaderM
 
 /// Removes the fields that have no business after a body: framing, routing, authentication, and what must be known before.
 pub(crate) fn keep_trailers(trailers: &mut HeaderMap) {
-    const FORBIDDEN: [&str; 33] = [
+    const FORBIDDEN: [&str; 30] = [
         "transfer-encoding",
         "content-length",
         "content-encoding",
@@ -248,11 +250,21 @@ pub(crate) fn keep_trailers(trailers: &mut HeaderMap) {
         "retry-after",
         "vary",
         "warning",
-        "if-match",
-        "if-none-match",
-        "if-range",
     ];
+    if trailers.is_empty() {
+        return;
+    }
     for name in FORBIDDEN {
+        trailers.remove(name);
+    }
+    // An application that puts them with the fields of the head must not take them for ours, or for conditions; where `-` and
+    // `_` are one, nor what looks alike.
+    let is_taken_for_ours = |name: &str| {
+        let name = name.replace('_', "-");
+        forwarded::is_of_family(&name) || name.starts_with("if-") || name.starts_with("shimmercat-") || name == "proxy"
+    };
+    let names = trailers.keys().filter(|name| is_taken_for_ours(name.as_str()));
+    for name in names.cloned().collect::<Vec<_>>() {
         trailers.remove(name);
     }
 }
