@@ -34,7 +34,8 @@ pub struct Limits {
     pub resets: u32,
     /// HTTP/2: how fast that allowance grows again.
     pub resets_per_second: u32,
-    /// HTTP/2: streams that the client may make us reset by its own mistakes, in the life of a connection (CVE-2025-8671).
+    /// HTTP/2: streams that the client may make us reset or refuse by its own mistakes, in the life of a connection
+    /// (CVE-2025-8671).
     pub forced_resets: u32,
     /// HTTP/2: frames that make us work and carry nothing, at once: PING, SETTINGS, PRIORITY, empty DATA, small
     /// WINDOW_UPDATE, unknown ones (CVE-2019-9511, -9512, -9513, -9515, -9518).
@@ -66,7 +67,7 @@ impl Default for Limits {
             streams: 128,
             resets: 200,
             resets_per_second: 20,
-            forced_resets: 100,
+            forced_resets: 1024,
             control_frames: 10_000,
             control_frames_per_second: 1_000,
             stream_window_bytes: 256 << 10,

@@ -480,7 +480,7 @@ fn broken_and_greedy_connections_are_ended() {
         .collect();
     assert_eq!(with(&resets).0, Some(11), "rapid reset (CVE-2023-44487)");
     // Each of these makes us reset a stream (CVE-2025-8671).
-    let resets: Vec<_> = (0..300)
+    let resets: Vec<_> = (0..1200)
         .flat_map(|n| {
             [frame(
                 1,
