@@ -191,9 +191,10 @@ impl Health {
             .clamp(FIRST_SHARE, WHOLE_SHARE)
     }
 
-    /// Notes that a request goes there to find out how it is.
+    /// Notes that a request goes there, which is a trial once the pause is over: one that goes there before, for want of
+    /// better, tries nothing.
     pub(crate) fn begin_trial(&self, now: Instant) {
-        if let Some(mut left) = self.left_out.get() {
+        if let Some(mut left) = self.left_out.get().filter(|left| now >= left.until) {
             // A trial that is given up without an answer says nothing; after this, the next one may try.
             left.tried_until = now.checked_add(left.pause);
             self.left_out.set(Some(left));
@@ -356,6 +357,14 @@ mod tests {
             health.begin_trial(now);
             assert_eq!(health.failed(false, now), None);
         }
+        // Requests that went there during the pause, for want of better, were no trials.
+        now += PAUSE;
+        for _ in 0..50 {
+            health.begin_trial(now);
+            assert_eq!(health.failed(false, now), None);
+        }
+        now += Duration::from_secs(60);
+        assert!(is_trial(health.standing(now)));
         health.answered(now);
         health.completed();
         // Soon after it came back the pause is as long as it was, a good while later as at first.

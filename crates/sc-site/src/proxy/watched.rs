@@ -21,7 +21,7 @@ use crate::Notes;
 pub(crate) struct Watched {
     body: Body,
     notes: Rc<Notes>,
-    /// Given up with the last frame, not when the client has taken it.
+    /// Given up with the last frame, not when the client has taken it, nor when somebody asks what comes after it.
     place: Option<Place>,
     /// Whether an end as it should be speaks for the application.
     is_good: bool,
@@ -43,6 +43,13 @@ impl Watched {
             is_good,
         })
     }
+
+    /// The body has come to its end.
+    fn complete(&mut self) {
+        if let Some(place) = self.place.take().filter(|_| self.is_good) {
+            place.completed();
+        }
+    }
 }
 
 impl http_body::Body for Watched {
@@ -58,11 +65,8 @@ impl http_body::Body for Watched {
                     place.broke_off(fault);
                 }
             }
-            Poll::Ready(None) => {
-                if let Some(place) = self.place.take().filter(|_| self.is_good) {
-                    place.completed();
-                }
-            }
+            Poll::Ready(None) => self.complete(),
+            Poll::Ready(Some(Ok(_))) if http_body::Body::is_end_stream(&self.body) => self.complete(),
             Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
         }
         polled

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use http::StatusCode;
 use sc_http::Kind;
 use sc_net::UpstreamAddr;
 use sc_site::upstreams::Cause;
@@ -232,6 +233,35 @@ fn statuses_count_as_failures_where_that_was_asked_for() {
         }
         assert_eq!(statuses.iter().filter(|status| **status == 503).count(), 3);
         assert_eq!(outs(&site, Cause::Requests), 1);
+    });
+}
+
+#[test]
+fn failures_with_whole_answers_between_them_leave_nobody_out() {
+    run(async {
+        let moody = || {
+            App::start(|mut conn| async move {
+                for at in 1.. {
+                    if conn.request().await.is_none() {
+                        return;
+                    }
+                    let status = if at % 3 == 0 { "503 Busy" } else { "200 OK" };
+                    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 4\r\n\r\nmood");
+                    conn.write(&answer).await;
+                }
+            })
+        };
+        let (one, other) = (moody().await, moody().await);
+        let mut upstream = over(&[&one, &other]);
+        upstream.balance.failing_statuses = vec![503..=503];
+        let site = proxy(upstream);
+        let mut failures = 0;
+        for _ in 0..100 {
+            let told = Ask::get("/").of(&site).await;
+            failures += usize::from(told.status == StatusCode::SERVICE_UNAVAILABLE);
+        }
+        assert!(failures > 20, "{failures}");
+        assert_eq!(outs(&site, Cause::Requests), 0, "never two in a row");
     });
 }
 

@@ -213,10 +213,12 @@ impl Ask {
     }
 }
 
-/// Reads a body to its end.
+/// Reads a body to its end, and as the engines do not beyond.
 pub(crate) async fn read(mut body: Body) -> (Vec<u8>, Option<HeaderMap>, Option<String>) {
     let (mut bytes, mut trailers) = (Vec::new(), None);
-    while let Some(frame) = body.frame().await {
+    while !http_body::Body::is_end_stream(&body)
+        && let Some(frame) = body.frame().await
+    {
         match frame {
             Ok(frame) => match frame.into_data() {
                 Ok(data) => bytes.extend_from_slice(&data),
