@@ -133,12 +133,16 @@ impl Meta {
 
     /// Whether the file rests: its last change lies so far back that another one would show in its times.
     ///
-    /// Older kernels stamp files only at clock ticks, at most 10 ms apart; two changes within one tick look alike.
+    /// Older kernels stamp files only at clock ticks, at most 10 ms apart; two changes within one tick look alike. Some file
+    /// systems know whole seconds only, or every second one.
     pub(crate) fn is_settled(&self) -> bool {
         const TICKS: Duration = Duration::from_millis(20);
+        const COARSE: Duration = Duration::from_secs(3);
+        let is_coarse = self.modified.1 == 0 && self.changed.1 == 0;
         let (seconds, nanos) = self.modified.max(self.changed);
         let last = at(seconds, nanos);
-        SystemTime::now().duration_since(last).is_ok_and(|since| since > TICKS)
+        let rest = if is_coarse { COARSE } else { TICKS };
+        SystemTime::now().duration_since(last).is_ok_and(|since| since > rest)
     }
 }
 

@@ -110,10 +110,14 @@ impl Scripts {
         if self.front() == Some(relative) {
             return true;
         }
-        let mut name = name_of(relative);
+        let (folder, mut name) = relative.split_at(relative.len() - name_of(relative).len());
+        let front = self.front().and_then(|front| front.strip_prefix(folder));
         loop {
             while let [rest @ .., b'.' | b'~' | b'#' | 0..=b' ' | 0x7f] = name {
                 name = rest;
+            }
+            if front.is_some_and(|front| is_named(name, front)) {
+                return true;
             }
             let (stem, Some(extension)) = split_extension(name) else {
                 return false;
@@ -154,6 +158,12 @@ pub(crate) fn path_info(rest: &str) -> Option<Vec<u8>> {
     is_plain.then_some(info)
 }
 
+/// Whether it is that name in any case, or that of a copy, before which editors put `.` or `#`.
+fn is_named(name: &[u8], wanted: &[u8]) -> bool {
+    let split = name.len().checked_sub(wanted.len()).map(|at| name.split_at(at));
+    split.is_some_and(|(before, rest)| rest.eq_ignore_ascii_case(wanted) && matches!(before, b"" | b"." | b"#"))
+}
+
 fn name_of(relative: &[u8]) -> &[u8] {
     relative.rsplit(|b| *b == b'/').next().unwrap_or_default()
 }
@@ -177,7 +187,7 @@ pub fn fuzz_scripts(input: &[u8]) {
             !scripts.is_script(name) || scripts.is_source(name),
             "{name:?} is executed and sent"
         );
-        if scripts.is_source(name) && name != b"front" {
+        if scripts.is_source(name) {
             for end in [&b"~"[..], b".", b" ", b".bak", b".GZ", b".old~"] {
                 let copy = [name, end].concat();
                 assert!(scripts.is_source(&copy), "{copy:?} is a copy");
@@ -304,7 +314,19 @@ mod tests {
         let scripts = Scripts::new(&["php".to_owned()], Some("/app.py"));
         let found = scripts.find(&root, "/app.py/x").unwrap().unwrap();
         assert_eq!((&found.name[..], &found.path_info[..]), (&b"/app.py"[..], &b"/x"[..]));
-        assert!(scripts.is_source(b"app.py") && !scripts.is_source(b"dir/app.py"));
+        for name in [
+            "app.py",
+            "app.py~",
+            "app.py.bak",
+            ".app.py.swp",
+            "#app.py#",
+            "app.py.old~",
+        ] {
+            assert!(scripts.is_source(name.as_bytes()), "{name:?}");
+        }
+        for name in ["dir/app.py", "xapp.py", "app.pyx", "app.py.html"] {
+            assert!(!scripts.is_source(name.as_bytes()), "{name:?}");
+        }
     }
 
     #[test]
