@@ -10,11 +10,17 @@ use std::collections::BTreeMap;
 use landlock::{ABI, AccessFs, AccessNet, Ruleset, RulesetAttr as _, RulesetError, RulesetStatus, Scope};
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule,
+    SeccompRule, sock_filter,
 };
 
 /// The newest version of Landlock whose rights are asked for; on an older kernel, those that it has.
 const LANDLOCK: ABI = ABI::V6;
+
+/// Calls of newer kernels that the library has no names for everywhere; their numbers are the same on every architecture.
+const FCHMODAT2: i64 = 452;
+const SETXATTRAT: i64 = 463;
+const REMOVEXATTRAT: i64 = 466;
+const FILE_SETATTR: i64 = 469;
 
 /// Calls that a worker never makes and an intruder would. Those that threads are made with are not among them.
 const FORBIDDEN: &[i64] = &[
@@ -66,6 +72,7 @@ const FORBIDDEN: &[i64] = &[
     // What Landlock does not know: modes, owners, attributes and times of files.
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
+    FCHMODAT2,
     libc::SYS_fchown,
     libc::SYS_fchownat,
     libc::SYS_setxattr,
@@ -74,8 +81,17 @@ const FORBIDDEN: &[i64] = &[
     libc::SYS_removexattr,
     libc::SYS_lremovexattr,
     libc::SYS_fremovexattr,
+    SETXATTRAT,
+    REMOVEXATTRAT,
+    FILE_SETATTR,
     libc::SYS_utimensat,
     libc::SYS_mknodat,
+    // What Landlock knows in newer versions only: the length of files, and signals to others.
+    libc::SYS_truncate,
+    libc::SYS_kill,
+    libc::SYS_tkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_pidfd_send_signal,
     // The system itself.
     libc::SYS_init_module,
     libc::SYS_finit_module,
@@ -115,13 +131,25 @@ const FORBIDDEN_HERE: &[i64] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const FORBIDDEN_HERE: &[i64] = &[];
 
+/// How much of Landlock holds.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Landlock {
+    /// The kernel does not have it, or not for us.
+    #[default]
+    None,
+    /// An older kernel's: files, but perhaps not ports and signals.
+    Part,
+    /// All that is asked for.
+    Whole,
+}
+
 /// Which layers hold.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Confinement {
     /// Nothing that is executed has more rights than who executes it.
     pub no_new_privs: bool,
     /// The file system can only be read.
-    pub landlock: bool,
+    pub landlock: Landlock,
     /// The calls of the list are refused.
     pub seccomp: bool,
 }
@@ -131,7 +159,8 @@ impl Confinement {
     pub fn words(self) -> Vec<&'static str> {
         let layers = [
             (self.no_new_privs, "no-new-privs"),
-            (self.landlock, "landlock"),
+            (self.landlock == Landlock::Whole, "landlock"),
+            (self.landlock == Landlock::Part, "part of landlock"),
             (self.seccomp, "seccomp"),
         ];
         layers
@@ -148,7 +177,11 @@ pub fn confine() -> Confinement {
     let no_new_privs = rustix::thread::set_no_new_privs(true).is_ok();
     Confinement {
         no_new_privs,
-        landlock: read_only().is_ok_and(|status| status != RulesetStatus::NotEnforced),
+        landlock: match read_only() {
+            Ok(RulesetStatus::FullyEnforced) => Landlock::Whole,
+            Ok(RulesetStatus::PartiallyEnforced) => Landlock::Part,
+            Ok(RulesetStatus::NotEnforced) | Err(_) => Landlock::None,
+        },
         seccomp: no_new_privs && few_calls().is_ok(),
     }
 }
@@ -173,6 +206,38 @@ enum FilterError {
     Apply(#[from] seccompiler::Error),
 }
 
+/// Refuses calls of the other numbering that kernels for this architecture may have (x32), which a filter by numbers would let
+/// pass.
+///
+/// Source: seccomp(2), "the x32 ABI".
+#[cfg(target_arch = "x86_64")]
+fn no_other_numbering() -> Result<(), seccompiler::Error> {
+    const X32: u32 = 0x4000_0000;
+    let statement = |code: u32, k: u32, jf: u8| sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf,
+        k,
+    };
+    let program = [
+        // The number of the call is the first field of what a filter sees.
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        statement(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, X32, 1),
+        statement(
+            libc::BPF_RET | libc::BPF_K,
+            libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs(),
+            0,
+        ),
+        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0),
+    ];
+    seccompiler::apply_filter_all_threads(&program)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn no_other_numbering() -> Result<(), seccompiler::Error> {
+    Ok(())
+}
+
 /// Source: seccomp(2). A library that is refused `clone3` for want of it takes `clone`, whose flags a filter can see.
 fn few_calls() -> Result<(), FilterError> {
     let is_process = SeccompCondition::new(
@@ -187,6 +252,11 @@ fn few_calls() -> Result<(), FilterError> {
         .map(|call| (*call, Vec::new()))
         .collect();
     refused.insert(libc::SYS_clone, vec![SeccompRule::new(vec![is_process])?]);
+    let own = u64::from(std::process::id());
+    let is_other = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, own)?;
+    for call in [libc::SYS_tgkill, libc::SYS_rt_tgsigqueueinfo] {
+        refused.insert(call, vec![SeccompRule::new(vec![is_other.clone()])?]);
+    }
     let unknown = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
     for (rules, errno) in [(refused, libc::EPERM), (unknown, libc::ENOSYS)] {
         let filter = SeccompFilter::new(
@@ -197,5 +267,6 @@ fn few_calls() -> Result<(), FilterError> {
         )?;
         seccompiler::apply_filter_all_threads(&BpfProgram::try_from(filter)?)?;
     }
+    no_other_numbering()?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
 
-use sc_net::confine::{Confinement, confine};
+use sc_net::confine::{Confinement, Landlock, confine};
 
 /// Seccomp goes for all threads of a process, so the test starts itself anew with the folder that it looks at.
 const CONFINED: &str = "SC_NET_TEST_CONFINED";
@@ -41,7 +41,7 @@ fn confined(folder: &Path) {
     let held = confine();
     let all = Confinement {
         no_new_privs: true,
-        landlock: true,
+        landlock: Landlock::Whole,
         seccomp: true,
     };
     assert_eq!(held, all, "the kernel of the tests has all three");
@@ -80,6 +80,13 @@ fn confined(folder: &Path) {
     refused(
         "changing a mode",
         fs::set_permissions(&file, fs::Permissions::from_mode(0o777)),
+    );
+    let path = std::ffi::CString::new(file.as_os_str().as_encoded_bytes()).expect("a path");
+    // SAFETY: fchmodat2(2) reads a path that lives until after the call, and numbers.
+    let newly = unsafe { libc::syscall(452, libc::AT_FDCWD, path.as_ptr(), 0o777, 0) };
+    refused(
+        "changing a mode by the newer call",
+        (newly == 0).then_some(()).ok_or_else(std::io::Error::last_os_error),
     );
     refused("executing", Command::new("/bin/true").spawn().map(drop));
     refused("binding a port", TcpListener::bind("127.0.0.1:0").map(drop));
