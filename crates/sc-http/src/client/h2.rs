@@ -9,6 +9,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
@@ -241,8 +242,22 @@ impl H2 {
 
     /// Waits for the application's settings, which say whether it takes extended CONNECT.
     async fn settle(&self, limits: &ClientLimits) -> Result<(), Fault> {
+        self.settled(limits.first_byte_time).await;
+        if self.requests.is_extended_connect_protocol_enabled() {
+            return Ok(());
+        }
+        Err(Fault::new(
+            Side::Upstream,
+            Kind::UpstreamProtocol,
+            "the application takes no extended CONNECT",
+        ))
+    }
+
+    /// Waits until the application has said how many streams it takes, or has closed, or for that long. Requests need not
+    /// wait; but those that come before are refused beyond a number that nobody knows.
+    pub async fn settled(&self, patience: Duration) {
         let mut alarm = Alarm::default();
-        alarm.set(limits.first_byte_time);
+        alarm.set(patience);
         poll_fn(|cx| {
             if self.state.is_closed.get() || self.state.is_settled.get() || alarm.poll_is_due(cx) {
                 return Poll::Ready(());
@@ -254,14 +269,6 @@ impl H2 {
             Poll::Pending
         })
         .await;
-        if self.requests.is_extended_connect_protocol_enabled() {
-            return Ok(());
-        }
-        Err(Fault::new(
-            Side::Upstream,
-            Kind::UpstreamProtocol,
-            "the application takes no extended CONNECT",
-        ))
     }
 }
 
@@ -301,7 +308,7 @@ impl Exchange {
             }
             match Pin::new(&mut self.response).poll(cx) {
                 Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
-                Poll::Ready(Err(error)) => Poll::Ready(Err(failed(error))),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(failed(error, interims > 0))),
                 Poll::Pending if alarm.poll_is_due(cx) => Poll::Ready(Err(Fault::new(
                     Side::Upstream,
                     Kind::UpstreamTimeout,
@@ -454,14 +461,21 @@ fn unsent(error: h2::Error) -> Fault {
     .retry(Retry::Safe)
 }
 
-/// The fault of a request without a response.
-fn failed(error: h2::Error) -> Fault {
+/// The fault of a request without a final response; `has_begun` when there was an interim one.
+fn failed(error: h2::Error, has_begun: bool) -> Fault {
     let retry = match error.reason() {
         // RFC 9113 §8.7
-        Some(Reason::REFUSED_STREAM) => Retry::Safe,
+        Some(Reason::REFUSED_STREAM) if error.is_remote() => {
+            let fault = Fault::new(
+                Side::Upstream,
+                Kind::UpstreamBusy,
+                "the application takes no more streams",
+            );
+            return fault.caused_by(error).retry(Retry::Safe);
+        }
         // Streams above the last one of a GOAWAY, and only these, get its error (RFC 9113 §6.8).
         Some(_) if error.is_go_away() && error.is_remote() => Retry::Safe,
-        _ if error.is_io() => Retry::Idempotent,
+        _ if error.is_io() && !has_begun => Retry::Idempotent,
         _ => Retry::No,
     };
     channel::fault(Side::Upstream, "the application did not answer", error).retry(retry)

@@ -50,6 +50,8 @@ pub(crate) struct Endpoint {
     shared: RefCell<Vec<Shared>>,
     /// Held while a connection is made that others could share, so that they wait for it rather than make their own.
     making: Mutex<()>,
+    /// How many were made that exchanges share.
+    made: Cell<u64>,
     /// Whether the application's TLS has chosen HTTP/1.1, so that there is nothing to share.
     keeps_apart: Cell<bool>,
     sweeps: Cell<bool>,
@@ -67,6 +69,7 @@ struct Idle {
 /// A connection that exchanges share.
 struct Shared {
     connection: H2,
+    number: u64,
     used: Instant,
     /// Exchanges under way on it.
     busy: Rc<()>,
@@ -101,6 +104,8 @@ pub(crate) struct Lease {
     pub(crate) place: Place,
     /// Whether it has carried an exchange before.
     pub(crate) is_reused: bool,
+    /// Connections have numbers in the order in which they were made; the last one's, where it did not matter.
+    pub(crate) number: u64,
 }
 
 /// A connection.
@@ -183,8 +188,8 @@ pub(crate) struct Need<'a> {
     pub(crate) asked: &'a str,
     /// Whether the protocol is to be switched.
     pub(crate) is_upgrade: bool,
-    /// Whether a resting connection has just failed this request, so that only a new one will do.
-    pub(crate) is_fresh: bool,
+    /// The number of the connection that has just failed this request, so that only a newer one will do.
+    pub(crate) newer_than: Option<u64>,
 }
 
 impl Place {
@@ -234,6 +239,7 @@ impl Endpoint {
             idle: RefCell::default(),
             shared: RefCell::default(),
             making: Mutex::new(()),
+            made: Cell::new(0),
             keeps_apart: Cell::new(false),
             sweeps: Cell::new(false),
             _ends_checks: ends_checks,
@@ -388,24 +394,26 @@ impl Endpoint {
 
     /// A connection that is there already.
     fn ready(&self, need: Need<'_>) -> Option<Ready> {
-        if need.is_fresh {
-            return None;
-        }
         let is_apart = need.is_upgrade && self.dialer.protocol == UpstreamProtocol::Https;
-        let shared = if is_apart { None } else { self.take_shared() };
-        shared.or_else(|| self.take_idle())
+        let shared = if is_apart { None } else { self.take_shared(need) };
+        // One that has rested will do where none has failed, since another may have been closed as well.
+        shared.or_else(|| need.newer_than.is_none().then(|| self.take_idle()).flatten())
     }
 
-    fn take_shared(&self) -> Option<Ready> {
+    fn take_shared(&self, need: Need<'_>) -> Option<Ready> {
         let mut shared = self.shared.borrow_mut();
         shared.retain(|shared| shared.connection.is_open());
-        let found = shared.iter_mut().find(|shared| shared.connection.has_room())?;
+        let is_new = |shared: &Shared| need.newer_than.is_none_or(|old| shared.number > old);
+        let found = shared
+            .iter_mut()
+            .find(|shared| is_new(shared) && shared.connection.has_room())?;
         found.used = Instant::now();
         let busy = Some(found.busy.clone());
         Some(Ready {
             connection: Connection::H2(found.connection.clone()),
             busy,
             is_reused: true,
+            number: found.number,
         })
     }
 
@@ -418,6 +426,7 @@ impl Endpoint {
                     connection: last.connection.into(),
                     busy: None,
                     is_reused: true,
+                    number: self.made.get(),
                 });
             }
         }
@@ -429,6 +438,7 @@ impl Endpoint {
             connection,
             busy: None,
             is_reused: false,
+            number: self.made.get(),
         };
         match self.dialer.dial(&self.addr, need.asked, need.is_upgrade).await? {
             Fresh::H1(connection) => {
@@ -439,9 +449,13 @@ impl Endpoint {
             Fresh::H2(connection, driver) => {
                 self.keeps_apart.set(false);
                 (self.spawn)("connection to an application", driver);
+                connection.settled(self.dialer.timeouts.connect).await;
                 let busy = Rc::new(());
+                let number = self.made.get() + 1;
+                self.made.set(number);
                 let shared = Shared {
                     connection: connection.clone(),
+                    number,
                     used: Instant::now(),
                     busy: busy.clone(),
                 };
@@ -451,6 +465,7 @@ impl Endpoint {
                     connection: Connection::H2(connection),
                     busy: Some(busy),
                     is_reused: false,
+                    number,
                 })
             }
         }
@@ -516,6 +531,7 @@ struct Ready {
     connection: Connection,
     busy: Option<Rc<()>>,
     is_reused: bool,
+    number: u64,
 }
 
 impl Ready {
@@ -529,6 +545,7 @@ impl Ready {
             connection: self.connection,
             place,
             is_reused: self.is_reused,
+            number: self.number,
         }
     }
 }

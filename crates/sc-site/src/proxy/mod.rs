@@ -99,6 +99,8 @@ struct Failed {
     outgoing: Option<Box<Outgoing>>,
     /// Whether the connection had carried an exchange before.
     is_reused: bool,
+    /// The number of its connection.
+    number: u64,
     /// Whether there was no connection at all.
     is_unconnected: bool,
 }
@@ -268,7 +270,7 @@ impl Upstream {
         let mut tries = Tries {
             was_tried: vec![false; self.endpoints.len()],
             left: self.retries.most,
-            is_fresh: false,
+            newer_than: None,
             is_risked: false,
         };
         let queue_until = Cell::new(None);
@@ -283,7 +285,7 @@ impl Upstream {
             let need = Need {
                 asked: &asked.host,
                 is_upgrade: asked.opening.is_some(),
-                is_fresh: tries.is_fresh,
+                newer_than: tries.newer_than,
             };
             let failed = match self.attempt(endpoint, out, asked, need, &queue_until, notes).await {
                 Ok(reply) => return Ok(reply),
@@ -313,6 +315,7 @@ impl Upstream {
             fault,
             outgoing,
             is_reused,
+            number,
             ..
         } = failed;
         let (Some(at), Some(request)) = (at, outgoing) else {
@@ -328,21 +331,27 @@ impl Upstream {
         if !may_repeat {
             return Err(fault);
         }
-        // A connection that rested may have been closed meanwhile; a new one to the same address tells.
-        tries.is_fresh = is_reused;
-        let next = if is_reused {
+        // A connection that was there may have been closed meanwhile; a newer one to the same address tells. An application
+        // that lives and takes no more, though, is not asked for another connection.
+        let is_busy = fault.kind() == Kind::UpstreamBusy;
+        let was_closed = is_reused && !is_busy;
+        let is_free = was_closed && is_unprocessed && tries.newer_than.is_none();
+        tries.newer_than = was_closed.then_some(number);
+        let next = if was_closed {
             Some(at)
         } else {
             if let Some(was_tried) = tries.was_tried.get_mut(at) {
                 *was_tried = true;
             }
-            self.choose(tries, true, false, Instant::now())
+            let other = self.choose(tries, true, false, Instant::now());
+            // An only address that refused a stream has said meanwhile how many it takes.
+            other.or_else(|| (is_busy && number > 0).then_some(at))
         };
         let Some(next) = next else {
             return Err(fault);
         };
         // What an application let go of without a look costs it nothing, and is no sign of an outage.
-        if !(is_reused && is_unprocessed) {
+        if !is_free {
             if tries.left == 0 {
                 return Err(fault);
             }
@@ -375,16 +384,18 @@ impl Upstream {
                     fault,
                     outgoing: Some(Box::new(out)),
                     is_reused: false,
+                    number: 0,
                 });
             }
         };
-        let is_reused = lease.is_reused;
+        let (is_reused, number) = (lease.is_reused, lease.number);
         notes.set_reused(is_reused);
         let sent = self.send(endpoint, lease, out, asked, notes).await;
         sent.map_err(|error| Failed {
             fault: error.fault,
             outgoing: error.outgoing,
             is_reused,
+            number,
             is_unconnected: false,
         })
     }
@@ -542,8 +553,8 @@ struct Tries {
     was_tried: Vec<bool>,
     /// How often it may still be sent again.
     left: usize,
-    /// Whether a resting connection has just failed it.
-    is_fresh: bool,
+    /// The number of the connection that has just failed it, which had carried others before.
+    newer_than: Option<u64>,
     /// Whether it was sent again though it may have been processed.
     is_risked: bool,
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::StatusCode;
-use sc_http::Kind;
+use sc_http::{Kind, Limits};
 use sc_net::UpstreamAddr;
 use sc_site::upstreams::Cause;
 use sc_site::{BalanceSpec, Disclosure, HealthSpec, UpstreamEvent, UpstreamProtocol, UpstreamSpec};
@@ -13,7 +13,7 @@ use sc_testkit::PhpFpm;
 
 use crate::app::{App, Conn};
 use crate::kit::{Ask, Served, folder, proxy, run, serve, spec};
-use crate::tls::h2c;
+use crate::tls::{h2c, h2c_within};
 
 /// An application at all of these addresses; pauses are short.
 fn over(apps: &[&App]) -> UpstreamSpec {
@@ -391,6 +391,26 @@ fn checks_speak_http2_too() {
                 .iter()
                 .any(|event| matches!(event, UpstreamEvent::Out { .. }))
         );
+    });
+}
+
+#[test]
+fn a_burst_at_first_is_no_more_than_an_application_takes() {
+    run(async {
+        let limits = Limits {
+            streams: 8,
+            ..Limits::default()
+        };
+        let (app, seen) = h2c_within(limits).await;
+        let mut upstream = app.spec();
+        upstream.protocol = UpstreamProtocol::H2c;
+        let site = proxy(upstream);
+        let all = futures_util::future::join_all((0..60).map(|_| Ask::get("/").of(&site))).await;
+        for told in &all {
+            assert_eq!((told.status, told.notes.retries()), (StatusCode::OK, 0));
+        }
+        assert_eq!(seen.borrow().len(), 60, "none was sent twice");
+        assert!(app.connections() <= 60 / 8 + 1, "{}", app.connections());
     });
 }
 

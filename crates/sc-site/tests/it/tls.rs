@@ -67,7 +67,12 @@ impl Service for Echo {
 
 /// An HTTP/2 application without TLS; it is our own server.
 pub(crate) async fn h2c() -> (App2, Rc<RefCell<Vec<Seen>>>) {
-    start(None).await
+    start(None, Limits::default()).await
+}
+
+/// The same, with limits of its own.
+pub(crate) async fn h2c_within(limits: Limits) -> (App2, Rc<RefCell<Vec<Seen>>>) {
+    start(None, limits).await
 }
 
 /// An application made of our own server.
@@ -78,6 +83,11 @@ pub(crate) struct App2 {
 }
 
 impl App2 {
+    /// How many connections came.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.get()
+    }
+
     pub(crate) fn spec(&self) -> UpstreamSpec {
         UpstreamSpec::new(self.at.clone())
     }
@@ -89,7 +99,7 @@ impl Drop for App2 {
     }
 }
 
-async fn start(tls: Option<Arc<sc_tls::ServerConfig>>) -> (App2, Rc<RefCell<Vec<Seen>>>) {
+async fn start(tls: Option<Arc<sc_tls::ServerConfig>>, limits: Limits) -> (App2, Rc<RefCell<Vec<Seen>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = UpstreamAddr::Tcp(listener.local_addr().unwrap());
     let seen = Rc::new(RefCell::new(Vec::new()));
@@ -100,9 +110,9 @@ async fn start(tls: Option<Arc<sc_tls::ServerConfig>>) -> (App2, Rc<RefCell<Vec<
         loop {
             let (io, _) = listener.accept().await.unwrap();
             count.set(count.get() + 1);
-            let (service, tls) = (service.clone(), tls.clone());
+            let (service, tls, limits) = (service.clone(), tls.clone(), limits.clone());
             tokio::task::spawn_local(async move {
-                let (limits, drain) = (Limits::default(), Drain::at_once(CancellationToken::new()));
+                let drain = Drain::at_once(CancellationToken::new());
                 let Some(tls) = tls else {
                     sc_http::h2::serve(io, service, &limits, drain).await;
                     return;
@@ -200,7 +210,7 @@ fn https_applications_speak_what_alpn_says() {
             (sc_tls::HTTP11_ONLY, Protocol::Http11, 1),
         ];
         for (alpn, protocol, connections) in both {
-            let (app, seen) = start(Some(trust.server(alpn))).await;
+            let (app, seen) = start(Some(trust.server(alpn)), Limits::default()).await;
             let mut upstream = app.spec();
             upstream.protocol = UpstreamProtocol::Https;
             upstream.trust = trust.pem();
@@ -230,7 +240,7 @@ fn https_applications_speak_what_alpn_says() {
 fn a_certificate_that_is_not_trusted_is_said_so() {
     run(async {
         let (trust, other) = (Trust::new(), Trust::new());
-        let (app, _) = start(Some(trust.server(sc_tls::HTTP11_ONLY))).await;
+        let (app, _) = start(Some(trust.server(sc_tls::HTTP11_ONLY)), Limits::default()).await;
         let mut upstream = app.spec();
         upstream.protocol = UpstreamProtocol::Https;
         upstream.trust = other.pem();
@@ -291,7 +301,7 @@ fn each_fault_of_a_certificate_is_refused_and_named() {
             ),
         ];
         for (name, ca, until, wanted, fault) in cases {
-            let (app, seen) = start(Some(certificate(ca, name, until))).await;
+            let (app, seen) = start(Some(certificate(ca, name, until)), Limits::default()).await;
             let mut upstream = app.spec();
             upstream.protocol = UpstreamProtocol::Https;
             upstream.trust = ClientTrust::Pem(trusted.clone());
