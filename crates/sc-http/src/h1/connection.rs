@@ -511,8 +511,11 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
             let mut link = self.link.borrow_mut();
             // Whoever still holds the body finds it stale from here on.
             link.exchange += 1;
-            if link.receiver.is_done() {
-                return true;
+            match link.receiver {
+                Receiver::Done => return true,
+                // Nobody knows where it ends.
+                Receiver::Failed => return false,
+                Receiver::Length(_) | Receiver::Chunked(_) | Receiver::UntilClose => {}
             }
         }
         let mut left = DRAIN_BYTES;

@@ -4,6 +4,7 @@
 //! as ours; a connection is made for it each time, so that an address which only keeps old ones alive is found out. What
 //! the verdicts lead to is decided in [`super::health`].
 
+use std::cell::Cell;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -56,10 +57,14 @@ impl Checker {
         sleep(SOON.min(self.spec.interval).mul_f64(self.part())).await;
         loop {
             let Some(endpoint) = endpoint.upgrade() else { return };
-            let checked = timeout(self.spec.timeout, self.check(&endpoint)).await;
+            let is_reached = Cell::new(false);
+            let checked = timeout(self.spec.timeout, self.check(&endpoint, &is_reached)).await;
             let (verdict, why) = checked.unwrap_or_else(|_| {
                 let seconds = self.spec.timeout.as_secs_f32();
-                (Verdict::Bad, format!("no answer to a check within {seconds} s"))
+                match is_reached.get() {
+                    true => (Verdict::Bad, format!("no answer to a check within {seconds} s")),
+                    false => (Verdict::Unreachable, format!("no connection within {seconds} s")),
+                }
             });
             endpoint.checked(verdict, &self.spec, why);
             drop(endpoint);
@@ -73,8 +78,8 @@ impl Checker {
         self.random.below(1 << 20) as f64 / f64::from(1 << 20)
     }
 
-    /// Makes one check; what was found, and in words.
-    async fn check(&self, endpoint: &Endpoint) -> (Verdict, String) {
+    /// Makes one check; what was found, and in words. Notes on the way that the application was reached.
+    async fn check(&self, endpoint: &Endpoint, is_reached: &Cell<bool>) -> (Verdict, String) {
         let connection = match endpoint.dialer.dial(&endpoint.addr, &self.host, false).await {
             Ok(Fresh::H1(connection)) => Connection::H1(connection),
             Ok(Fresh::FastCgi(connection)) => Connection::FastCgi(connection),
@@ -84,6 +89,7 @@ impl Checker {
             }
             Err(fault) => return (Verdict::Unreachable, fault.chain()),
         };
+        is_reached.set(true);
         // The time limit of the check as a whole comes first, and is the one that is told.
         let limits = ClientLimits {
             first_byte_time: self.spec.timeout * 2,
