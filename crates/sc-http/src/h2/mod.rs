@@ -11,6 +11,7 @@
 //! (`max_send_buffer_size`, a time limit for each stalled stream and for the connection), and time limits for the preface,
 //! header blocks, bodies and idleness.
 
+mod bell;
 mod block;
 pub(crate) mod channel;
 pub(crate) mod cork;
@@ -37,6 +38,7 @@ use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use self::bell::Bell;
 use self::cork::{Cork, Corked, Watch};
 use self::frames::Frames;
 use self::growth::Growth;
@@ -80,7 +82,7 @@ where
     let terms = Rc::new(stream::Terms {
         limits: limits.clone(),
         drain: drain.clone(),
-        turns: turns.clone(),
+        turns,
         growth: Rc::new(Growth::new(limits.as_ref())),
     });
     let growth = terms.growth.clone();
@@ -97,7 +99,6 @@ where
         connection,
         corked: corked.clone(),
         growth,
-        turns: turns.clone(),
         streams: FuturesUnordered::new(),
         limits,
         idle: Alarm::default(),
@@ -115,7 +116,19 @@ where
         begun: Delay::new(&drain, begun, drain.goaway_after),
         called: Delay::new(&drain, called, drain.goaway_after),
     };
-    let fault = poll_fn(|cx| driver.poll(&exchange, &mut end, cx)).await;
+    let bells = Bells {
+        engine: Bell::new(),
+        exchanges: Bell::new(),
+    };
+    let fault = poll_fn(|cx| {
+        bells.engine.enter(cx);
+        bells.exchanges.enter(cx);
+        let over = driver.poll(&exchange, &mut end, &bells, cx);
+        bells.engine.leave();
+        bells.exchanges.leave();
+        over
+    })
+    .await;
     let limit = driver.limit.or_else(|| fault.as_ref().and_then(Fault::limit));
     let limit = limit.or_else(|| fault.as_ref().and_then(|_| bound(&corked.borrow())));
     let fault = match limit {
@@ -182,12 +195,19 @@ struct Ending<'p, 'a> {
     called: Delay<'p, 'a>,
 }
 
+/// Who may want the driver.
+struct Bells {
+    /// The engine, and the stream that it reads and writes.
+    engine: Bell,
+    /// The exchanges.
+    exchanges: Bell,
+}
+
 /// A connection that is being served; `F` is the future of one exchange.
 struct Driver<IO, F> {
     connection: Connection<Cork<IO>, Bytes>,
     corked: Rc<RefCell<Corked<IO>>>,
     growth: Rc<Growth>,
-    turns: Rc<RefCell<Turns>>,
     streams: FuturesUnordered<F>,
     limits: Rc<Limits>,
     idle: Alarm,
@@ -216,6 +236,7 @@ where
         &mut self,
         exchange: &impl Fn(http::Request<RecvStream>, SendResponse<Bytes>, usize) -> Option<F>,
         end: &mut Ending<'_, '_>,
+        bells: &Bells,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Fault>> {
         if self.ending.is_none() && self.poll_is_drained(end, cx) {
@@ -223,12 +244,12 @@ where
         }
         self.corked.borrow_mut().begin_turn();
         for round in 0..=ROUNDS {
-            let has_new = match self.accept(exchange, cx) {
+            let has_new = match self.accept(exchange, bells) {
                 Ok(has_new) => has_new,
                 Err(fault) => return Poll::Ready(fault),
             };
             // What the exchanges of the last round have queued was moved on by accepting, and gave others their turn.
-            let goes_on = has_new || self.turns.borrow_mut().take_calling();
+            let goes_on = bells.exchanges.take() || has_new;
             if (round > 0 && !goes_on) || self.streams.is_empty() {
                 break;
             }
@@ -236,7 +257,7 @@ where
                 cx.waker().wake_by_ref();
                 break;
             }
-            self.answer(cx);
+            self.answer(bells);
         }
         self.drain(cx)
     }
@@ -256,11 +277,13 @@ where
     fn accept(
         &mut self,
         exchange: &impl Fn(http::Request<RecvStream>, SendResponse<Bytes>, usize) -> Option<F>,
-        cx: &mut Context<'_>,
+        bells: &Bells,
     ) -> Result<bool, Option<Fault>> {
         let mut has_new = false;
         loop {
-            match self.connection.poll_accept(cx) {
+            // Whatever it is wanted for, it is done here.
+            bells.engine.take();
+            match self.connection.poll_accept(&mut bells.engine.cx()) {
                 // Nothing of it was processed: the client may send it again elsewhere (RFC 9113 §8.7).
                 Poll::Ready(Some(Ok((_, mut respond)))) if self.was_told_long_ago() => {
                     respond.send_reset(Reason::REFUSED_STREAM);
@@ -277,7 +300,7 @@ where
                 Poll::Ready(Some(Err(error))) => return Err(ended(error)),
                 Poll::Ready(None) => {
                     // All streams have ended; their exchanges have yet to see it.
-                    self.answer(cx);
+                    self.answer(bells);
                     return Err(None);
                 }
                 Poll::Pending => {
@@ -306,8 +329,8 @@ where
     }
 
     /// Polls the exchanges that were woken.
-    fn answer(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some(is_whole)) = self.streams.poll_next_unpin(cx) {
+    fn answer(&mut self, bells: &Bells) {
+        while let Poll::Ready(Some(is_whole)) = self.streams.poll_next_unpin(&mut bells.exchanges.cx()) {
             if is_whole && let Some(watch) = &mut self.corked.borrow_mut().watch {
                 watch.frames.forgive();
             }

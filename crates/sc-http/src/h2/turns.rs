@@ -96,12 +96,6 @@ impl Turn {
         turns.placed(self.id, self.place).shares
     }
 
-    /// Lets others that are ready go first, also those that have not asked yet.
-    pub(crate) fn step_back(&self, cx: &Context<'_>) {
-        self.turns.borrow_mut().is_calling = true;
-        cx.waker().wake_by_ref();
-    }
-
     /// How much of all responses of the connection has left.
     pub(crate) fn left_bytes(&self) -> u64 {
         self.turns.borrow().left_bytes
@@ -152,8 +146,6 @@ pub(crate) struct Turns {
     window: i64,
     /// What PRIORITY_UPDATE frames said, also of streams to come.
     updates: VecDeque<(u32, Priority)>,
-    /// Whether somebody was woken.
-    is_calling: bool,
 }
 
 /// Those that wait at one level of urgency.
@@ -227,17 +219,11 @@ impl Default for Turns {
             left_bytes: 0,
             window: FIRST_WINDOW,
             updates: VecDeque::new(),
-            is_calling: false,
         }
     }
 }
 
 impl Turns {
-    /// Whether somebody's turn has come since this was asked last.
-    pub(crate) fn take_calling(&mut self) -> bool {
-        std::mem::take(&mut self.is_calling)
-    }
-
     fn poll_turn(&mut self, id: u32, place: Place, goes_on: bool, cx: &mut Context<'_>) -> Poll<usize> {
         let allowed = self.allowed();
         if self.waiting == 0 && allowed > 0 {
@@ -326,7 +312,6 @@ impl Turns {
             // Its place is another one now, where it queues anew.
             self.waiting -= 1;
             waker.wake();
-            self.is_calling = true;
         }
         self.updates.push_back((id, priority));
         let place = Place::of(Some(priority));
@@ -380,7 +365,6 @@ impl Turns {
             && let Some((_, waker)) = self.next()
         {
             waker.wake_by_ref();
-            self.is_calling = true;
         }
     }
 }

@@ -148,12 +148,10 @@ impl Upload {
                 && http_body::Body::is_end_stream(&self.body)
                 && self.declared.is_none_or(|left| left == 0);
             self.send(part, is_last)?;
-            if self.in_turn >= PIECE_BYTES
-                && !is_last
-                && let Some(turn) = self.turn.as_ref().filter(|turn| turn.shares())
-            {
+            if self.in_turn >= PIECE_BYTES && !is_last && self.turn.as_ref().is_some_and(Turn::shares) {
+                // Others that are ready go first, also those that have not asked yet.
                 self.in_turn = 0;
-                turn.step_back(cx);
+                cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
         }
