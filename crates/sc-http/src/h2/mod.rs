@@ -42,6 +42,7 @@ use self::bell::Bell;
 use self::cork::{Cork, Corked, Watch};
 use self::frames::Frames;
 use self::growth::Growth;
+use self::stream::Begun;
 use self::turns::Turns;
 use crate::drain::{Delay, QUIET, QUIET_IN_A_HURRY};
 use crate::timer::{Alarm, Pace};
@@ -86,13 +87,16 @@ where
         growth: Rc::new(Growth::new(limits.as_ref())),
     });
     let growth = terms.growth.clone();
-    // Boxed, so that the list of exchanges moves pointers and not whole futures.
-    let exchange = |request, mut respond: SendResponse<Bytes>, open| {
-        if service.admits(open) {
-            return Some(Box::pin(stream::run(service.clone(), request, respond, terms.clone())));
+    let begin: &Begin<'_, _> = &|request, mut respond, open, cx| {
+        if !service.admits(open) {
+            respond.send_reset(Reason::REFUSED_STREAM);
+            return Begun::Over(false);
         }
-        respond.send_reset(Reason::REFUSED_STREAM);
-        None
+        match stream::begin(&*service, request, respond, &terms, cx) {
+            Begun::Over(is_whole) => Begun::Over(is_whole),
+            // Boxed, so that the list of exchanges moves pointers and not whole futures.
+            Begun::Goes(open) => Begun::Goes(Box::pin(stream::run(service.clone(), open))),
+        }
     };
     let stall = Pace::new(limits.write_stall_time, Some(limits.write_rate));
     let mut driver = Driver {
@@ -123,7 +127,7 @@ where
     let fault = poll_fn(|cx| {
         bells.engine.enter(cx);
         bells.exchanges.enter(cx);
-        let over = driver.poll(&exchange, &mut end, &bells, cx);
+        let over = driver.poll(begin, &mut end, &bells, cx);
         bells.engine.leave();
         bells.exchanges.leave();
         over
@@ -195,6 +199,9 @@ struct Ending<'p, 'a> {
     called: Delay<'p, 'a>,
 }
 
+/// Begins an exchange, as one beside so many.
+type Begin<'a, F> = dyn Fn(http::Request<RecvStream>, SendResponse<Bytes>, usize, &mut Context<'_>) -> Begun<F> + 'a;
+
 /// Who may want the driver.
 struct Bells {
     /// The engine, and the stream that it reads and writes.
@@ -234,7 +241,7 @@ where
     /// One turn; the end of the connection, with its fault, when there is nothing more to do.
     fn poll(
         &mut self,
-        exchange: &impl Fn(http::Request<RecvStream>, SendResponse<Bytes>, usize) -> Option<F>,
+        begin: &Begin<'_, F>,
         end: &mut Ending<'_, '_>,
         bells: &Bells,
         cx: &mut Context<'_>,
@@ -244,7 +251,7 @@ where
         }
         self.corked.borrow_mut().begin_turn();
         for round in 0..=ROUNDS {
-            let has_new = match self.accept(exchange, bells) {
+            let has_new = match self.accept(begin, bells) {
                 Ok(has_new) => has_new,
                 Err(fault) => return Poll::Ready(fault),
             };
@@ -274,11 +281,7 @@ where
     }
 
     /// Moves the engine on and takes new streams; whether there were any.
-    fn accept(
-        &mut self,
-        exchange: &impl Fn(http::Request<RecvStream>, SendResponse<Bytes>, usize) -> Option<F>,
-        bells: &Bells,
-    ) -> Result<bool, Option<Fault>> {
+    fn accept(&mut self, begin: &Begin<'_, F>, bells: &Bells) -> Result<bool, Option<Fault>> {
         let mut has_new = false;
         loop {
             // Whatever it is wanted for, it is done here.
@@ -289,8 +292,9 @@ where
                     respond.send_reset(Reason::REFUSED_STREAM);
                 }
                 Poll::Ready(Some(Ok((request, respond)))) => {
-                    if let Some(exchange) = exchange(request, respond, self.streams.len()) {
-                        self.streams.push(exchange);
+                    match begin(request, respond, self.streams.len(), &mut bells.exchanges.cx()) {
+                        Begun::Over(is_whole) => self.over(is_whole),
+                        Begun::Goes(exchange) => self.streams.push(exchange),
                     }
                     self.opened = Instant::now();
                     // Also for an exchange that is over before anybody looks.
@@ -331,9 +335,7 @@ where
     /// Polls the exchanges that were woken.
     fn answer(&mut self, bells: &Bells) {
         while let Poll::Ready(Some(is_whole)) = self.streams.poll_next_unpin(&mut bells.exchanges.cx()) {
-            if is_whole && let Some(watch) = &mut self.corked.borrow_mut().watch {
-                watch.frames.forgive();
-            }
+            self.over(is_whole);
         }
         // While our last change of settings is not acknowledged, there is another time.
         if let Some((stream, window)) = self.growth.wanted()
@@ -341,6 +343,13 @@ where
         {
             self.connection.set_target_window_size(window);
             self.growth.grown((stream, window));
+        }
+    }
+
+    /// An exchange is over.
+    fn over(&mut self, is_whole: bool) {
+        if is_whole && let Some(watch) = &mut self.corked.borrow_mut().watch {
+            watch.frames.forgive();
         }
     }
 

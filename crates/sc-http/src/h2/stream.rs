@@ -1,10 +1,11 @@
 //! One HTTP/2 exchange: from the request head to the last frame of the response.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -13,7 +14,7 @@ use h2::{Reason, RecvStream};
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
-use super::channel::{Channel, Received};
+use super::channel::{Channel, PIECE_BYTES, Received};
 use super::growth::Growth;
 use super::request::{self, Request};
 use super::turns::{Place, Turn, Turns};
@@ -41,33 +42,97 @@ pub(super) struct Terms {
     pub(super) growth: Rc<Growth>,
 }
 
-/// Serves one stream; `true` when it ended as it should.
-pub(super) async fn run<S: Service>(
-    service: Rc<S>,
+/// What came of beginning something.
+pub(super) enum Begun<T> {
+    /// It is over; `true` when it ended as it should.
+    Over(bool),
+    /// This is left.
+    Goes(T),
+}
+
+/// A stream with something left to do.
+pub(super) struct Open {
+    recv: Rc<RefCell<RecvStream>>,
+    stage: Stage,
+}
+
+/// How far an exchange has come.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "mostly it is sent at once: a box would be one for each request"
+)]
+enum Stage {
+    /// It waits for its answer.
+    Asked(Box<(Serving, Asked)>),
+    /// It has one.
+    Answered(Answered),
+}
+
+/// What the answer to an exchange leads to.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "mostly it is sent at once: a box would be one for each request"
+)]
+enum Answered {
+    /// Its response is under way.
+    Sending(Sending),
+    /// It becomes a tunnel.
+    Joining(Box<Joining>),
+    /// It is over, and well or not.
+    Over(bool),
+}
+
+/// Begins to serve a stream. What is in memory and small is answered here, without the future that an exchange is
+/// otherwise, which is large.
+///
+/// Shape: what is left is for [`run`].
+pub(super) fn begin<S: Service>(
+    service: &S,
     request: http::Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-    terms: Rc<Terms>,
-) -> bool {
+    terms: &Rc<Terms>,
+    cx: &mut Context<'_>,
+) -> Begun<Open> {
     let (parts, recv) = request.into_parts();
     let recv = Rc::new(RefCell::new(recv));
     let is_head = parts.method == Method::HEAD;
-    let is_whole = match request::understand(parts, &terms.limits) {
+    let stage = match request::understand(parts, &terms.limits) {
         Ok(request) => {
-            Serving {
+            let serving = Serving {
                 respond,
                 recv: recv.clone(),
                 is_head,
-                terms,
-            }
-            .serve(&*service, request)
-            .await
+                terms: terms.clone(),
+            };
+            serving.begin(service, request, cx)
         }
         Err(fault) => {
             if let Some(limit) = fault.limit() {
                 service.limited(limit);
             }
-            refuse(&mut respond, &fault, is_head)
+            Stage::Answered(Answered::Over(refuse(&mut respond, &fault, is_head)))
         }
+    };
+    match stage {
+        Stage::Answered(Answered::Over(is_whole)) if recv.borrow().is_end_stream() => Begun::Over(is_whole),
+        stage => Begun::Goes(Open { recv, stage }),
+    }
+}
+
+/// Serves the rest of a stream; `true` when it ended as it should.
+pub(super) async fn run<S: Service>(service: Rc<S>, open: Open) -> bool {
+    let Open { recv, stage } = open;
+    let answered = match stage {
+        Stage::Asked(asked) => {
+            let (serving, asked) = *asked;
+            serving.answer(&*service, asked).await
+        }
+        Stage::Answered(answered) => answered,
+    };
+    let is_whole = match answered {
+        Answered::Sending(mut sending) => poll_fn(|cx| sending.poll(&*service, cx)).await,
+        Answered::Joining(joining) => joining.join().await,
+        Answered::Over(is_whole) => is_whole,
     };
     linger(&recv).await;
     is_whole
@@ -81,52 +146,82 @@ struct Serving {
     terms: Rc<Terms>,
 }
 
+/// A request, and what its response depends on.
+struct Asked {
+    exchange: Exchange,
+    about: About,
+}
+
+struct About {
+    interim: Interim,
+    meter: Rc<Meter>,
+    sort: Option<Sort>,
+    wanted: Option<Priority>,
+    expects_continue: bool,
+}
+
 impl Serving {
-    async fn serve<S: Service>(mut self, service: &S, request: Request) -> bool {
-        let meter = Rc::new(Meter::default());
-        meter.stream.set(self.respond.stream_id().as_u32());
-        let interim = Interim::default();
-        let expects_continue = request.expects_continue && !self.recv.borrow().is_end_stream();
-        let sort = request.upgrade.as_deref().map(|upgrade| Sort::of(Some(upgrade)));
-        let wanted = Priority::of(&request.headers);
-        let exchange = self.open(request, &interim, &meter);
+    /// Has the request answered if that can be now.
+    fn begin<S: Service>(self, service: &S, request: Request, cx: &mut Context<'_>) -> Stage {
+        let asked = self.open(request);
+        let Some(answer) = service.answer_now(&asked.exchange) else {
+            return Stage::Asked(Box::new((self, asked)));
+        };
+        Stage::Answered(match self.send(service, answer, asked.about) {
+            Answered::Sending(mut sending) if sending.is_small => match sending.poll(service, cx) {
+                Poll::Ready(is_whole) => Answered::Over(is_whole),
+                Poll::Pending => Answered::Sending(sending),
+            },
+            answered => answered,
+        })
+    }
+
+    /// Has the request answered.
+    async fn answer<S: Service>(mut self, service: &S, asked: Asked) -> Answered {
+        let Asked { exchange, about } = asked;
         // Pinned here, since moving it would copy it: the future of a whole site is large.
         let answering = pin!(service.answer(exchange));
-        let answer = answer(answering, &interim, &mut self.respond, expects_continue).await;
-        // Held to the end of this function, however it is reached: the record of the exchange lives in it.
-        let Some(Answer {
-            head,
-            payload,
-            guard: _guard,
-        }) = answer
-        else {
-            return false;
-        };
-        if let Some(limit) = meter.limit.get() {
+        match answer(answering, &about.interim, &mut self.respond, about.expects_continue).await {
+            Some(answer) => self.send(service, answer, about),
+            None => Answered::Over(false),
+        }
+    }
+
+    /// Begins the response.
+    fn send<S: Service>(mut self, service: &S, answer: Answer, about: About) -> Answered {
+        let Answer { head, payload, guard } = answer;
+        if let Some(limit) = about.meter.limit.get() {
             service.limited(limit);
         }
-        while let Some(head) = interim.take() {
-            inform(&mut self.respond, head, expects_continue);
+        while let Some(head) = about.interim.take() {
+            inform(&mut self.respond, head, about.expects_continue);
         }
-        match (payload, sort) {
+        match (payload, about.sort) {
             (Payload::Body(body), _) if !head.status.is_informational() => {
-                let is_whole = self.respond(head, body, wanted, &meter).await;
-                if !is_whole && let Some(limit) = meter.limit.get() {
-                    service.limited(limit);
-                }
-                is_whole
+                self.respond(head, body, about.wanted, about.meter, guard)
             }
-            (Payload::Tunnel(io), Some(sort)) => self.join(head, io, sort, &meter).await,
+            (Payload::Tunnel(io), Some(sort)) => Answered::Joining(Box::new(Joining {
+                serving: self,
+                head,
+                io,
+                sort,
+                meter: about.meter,
+                _guard: guard,
+            })),
             _ => {
                 let head = Head::new(Kind::Internal.treatment().status);
-                self.respond(head, Body::empty(), wanted, &meter).await
+                self.respond(head, Body::empty(), about.wanted, about.meter, guard)
             }
         }
     }
 
     /// Makes the exchange. The bytes of a stream that may become a tunnel are no body.
-    fn open(&self, request: Request, interim: &Interim, meter: &Rc<Meter>) -> Exchange {
-        let body = if request.upgrade.is_some() || self.recv.borrow().is_end_stream() {
+    fn open(&self, request: Request) -> Asked {
+        let meter = Rc::new(Meter::default());
+        meter.stream.set(self.respond.stream_id().as_u32());
+        let interim = Interim::default();
+        let has_ended = self.recv.borrow().is_end_stream();
+        let body = if request.upgrade.is_some() || has_ended {
             Body::empty()
         } else {
             let expects = request.expects_continue.then(|| interim.clone());
@@ -136,7 +231,14 @@ impl Serving {
             let received = Received::new(self.recv.clone(), Side::Downstream, declared, pace);
             Body::stream(received.of_request(meter.clone(), expects, self.terms.growth.clone()))
         };
-        Exchange {
+        let about = About {
+            interim: interim.clone(),
+            meter: meter.clone(),
+            sort: request.upgrade.as_deref().map(|upgrade| Sort::of(Some(upgrade))),
+            wanted: Priority::of(&request.headers),
+            expects_continue: request.expects_continue && !has_ended,
+        };
+        let exchange = Exchange {
             protocol: Protocol::Http2,
             scheme: request.scheme,
             authority: request.authority,
@@ -146,13 +248,22 @@ impl Serving {
             headers: request.headers,
             upgrade: request.upgrade,
             body,
-            interim: interim.clone(),
-            meter: meter.clone(),
-        }
+            interim,
+            meter,
+        };
+        Asked { exchange, about }
     }
 
-    /// Sends a response and its body, in the order that the client wants unless the answer itself says otherwise.
-    async fn respond(mut self, mut head: Head, mut body: Body, wanted: Option<Priority>, meter: &Meter) -> bool {
+    /// Sends the head of a response; its body goes in the order that the client wants unless the answer itself says
+    /// otherwise.
+    fn respond(
+        mut self,
+        mut head: Head,
+        mut body: Body,
+        wanted: Option<Priority>,
+        meter: Rc<Meter>,
+        guard: Option<Box<dyn Any>>,
+    ) -> Answered {
         clean(&mut head.headers);
         if !head.headers.contains_key(DATE) {
             head.headers.insert(DATE, date::now());
@@ -169,59 +280,86 @@ impl Serving {
         let is_empty = http_body::Body::is_end_stream(&body);
         meter.status.set(status.as_u16());
         let Ok(stream) = self.respond.send_response(response(head), is_empty) else {
-            return false;
+            return Answered::Over(false);
         };
         if is_empty {
             meter.end.set(End::Complete);
-            return true;
+            return Answered::Over(true);
         }
-        let mut upload = Upload::new(
-            body,
-            stream,
-            declared,
-            Pace::new(self.terms.limits.write_stall_time, Some(self.terms.limits.write_rate)),
-            Side::Downstream,
-            Some(Turn::new(self.terms.turns.clone(), meter.stream.get(), place)),
-        );
-        let sent = poll_fn(|cx| {
-            let sent = upload.poll(cx);
-            meter.sent_bytes.set(upload.sent());
-            sent
+        let is_small = body.exact_bytes().is_some_and(|bytes| bytes <= PIECE_BYTES as u64);
+        let limits = &self.terms.limits;
+        let pace = Pace::new(limits.write_stall_time, Some(limits.write_rate));
+        let turn = Turn::new(self.terms.turns.clone(), meter.stream.get(), place);
+        Answered::Sending(Sending {
+            upload: Upload::new(body, stream, declared, pace, Side::Downstream, Some(turn)),
+            is_small,
+            meter,
+            _guard: guard,
         })
-        .await;
-        match sent {
-            Ok(()) => {
-                meter.end.set(End::Complete);
-                true
-            }
-            Err(fault) => {
-                if fault.kind() != Kind::DownstreamClosed {
-                    meter.fail(&fault);
-                }
-                meter.limit.set(fault.limit());
-                upload.stream().send_reset(fault.kind().treatment().reset);
-                false
-            }
-        }
     }
+}
 
+/// A response whose body is under way.
+struct Sending {
+    upload: Upload,
+    is_small: bool,
+    meter: Rc<Meter>,
+    /// Held to the end, however it is reached: the record of the exchange lives in it.
+    _guard: Option<Box<dyn Any>>,
+}
+
+impl Sending {
+    /// Sends as much as can be; at the end, whether it is one as it should be.
+    fn poll<S: Service>(&mut self, service: &S, cx: &mut Context<'_>) -> Poll<bool> {
+        let sent = self.upload.poll(cx);
+        self.meter.sent_bytes.set(self.upload.sent());
+        let Err(fault) = ready!(sent) else {
+            self.meter.end.set(End::Complete);
+            return Poll::Ready(true);
+        };
+        if fault.kind() != Kind::DownstreamClosed {
+            self.meter.fail(&fault);
+        }
+        self.meter.limit.set(fault.limit());
+        if let Some(limit) = fault.limit() {
+            service.limited(limit);
+        }
+        self.upload.stream().send_reset(fault.kind().treatment().reset);
+        Poll::Ready(false)
+    }
+}
+
+/// A stream that becomes a tunnel.
+struct Joining {
+    serving: Serving,
+    head: Head,
+    io: Box<dyn Duplex>,
+    sort: Sort,
+    meter: Rc<Meter>,
+    _guard: Option<Box<dyn Any>>,
+}
+
+impl Joining {
     /// Joins a stream of DATA frames to a tunnel (RFC 8441).
-    async fn join(mut self, mut head: Head, mut io: Box<dyn Duplex>, sort: Sort, meter: &Meter) -> bool {
+    async fn join(mut self) -> bool {
+        let (head, respond) = (&mut self.head, &mut self.serving.respond);
         clean(&mut head.headers);
         head.headers.remove(CONTENT_LENGTH);
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             head.status = StatusCode::OK;
         }
-        meter.status.set(head.status.as_u16());
-        let Ok(send) = self.respond.send_response(response(head), false) else {
+        self.meter.status.set(head.status.as_u16());
+        let head = std::mem::replace(head, Head::new(StatusCode::OK));
+        let Ok(send) = respond.send_response(response(head), false) else {
             return false;
         };
-        let mut channel = Channel::new(self.recv, send, None);
+        let mut channel = Channel::new(self.serving.recv.clone(), send, None);
         let ahead = BytesMut::new();
-        match tunnel::join(&mut channel, ahead, &mut *io, sort, &self.terms.drain, meter).await {
+        let drain = &self.serving.terms.drain;
+        match tunnel::join(&mut channel, ahead, &mut *self.io, self.sort, drain, &self.meter).await {
             Ok(()) => true,
             Err(_) => {
-                self.respond.send_reset(Reason::CONNECT_ERROR);
+                respond.send_reset(Reason::CONNECT_ERROR);
                 false
             }
         }
