@@ -20,6 +20,16 @@ impl Alarm {
         self.due = Instant::now().checked_add(after);
     }
 
+    /// Whether it is to go off.
+    pub(crate) fn is_set(&self) -> bool {
+        self.due.is_some()
+    }
+
+    /// Goes off this long after that moment, whatever was set before.
+    pub(crate) fn set_from(&mut self, begin: Instant, after: Duration) {
+        self.due = begin.checked_add(after);
+    }
+
     /// Goes off at this moment, whatever was set before.
     pub(crate) fn set_at(&mut self, due: Instant) {
         self.due = Some(due);

@@ -52,6 +52,8 @@ pub(crate) struct Corked<IO> {
     is_mute: bool,
     /// Bytes that came in this turn.
     taken: usize,
+    /// Whether all was read in this turn that was there: the engine asks again each time that it is polled.
+    is_dry: bool,
     /// The end of what was written before our side ended.
     parting: Vec<u8>,
     /// Whether our SETTINGS frame is complete.
@@ -104,6 +106,7 @@ pub(crate) fn cork<IO>(io: IO, watch: Option<Watch>) -> (Cork<IO>, Rc<RefCell<Co
         violation: None,
         is_mute: false,
         taken: 0,
+        is_dry: false,
         is_settled: false,
         parting: Vec::new(),
     };
@@ -138,7 +141,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Corked<IO> {
 
     /// The connection has its turn: it may take in some more.
     pub(crate) fn begin_turn(&mut self) {
-        self.taken = 0;
+        (self.taken, self.is_dry) = (0, false);
         if let Some(watch) = &mut self.watch {
             watch.frames.begin_turn();
         }
@@ -279,7 +282,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Cork<IO> {
         if let Some(watch) = &mut corked.watch {
             watch.hear();
         }
-        if corked.is_mute {
+        if corked.is_mute || corked.is_dry {
             return Poll::Pending;
         }
         let has_many_heads = corked.watch.as_ref().is_some_and(|watch| watch.frames.has_many_heads());
@@ -288,7 +291,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Cork<IO> {
             return Poll::Pending;
         }
         let before = buf.filled().len();
-        match ready!(Pin::new(&mut corked.io).poll_read(cx, buf)) {
+        let read = Pin::new(&mut corked.io).poll_read(cx, buf);
+        corked.is_dry = corked.watch.is_some() && read.is_pending();
+        match ready!(read) {
             // TLS without close_notify: an end all the same, since every message has its own.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
             read => read?,

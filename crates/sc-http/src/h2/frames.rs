@@ -253,16 +253,18 @@ impl Frames {
                 start = came.len() - rest.len();
                 continue;
             }
-            let Some((byte, after)) = rest.split_first() else {
+            if rest.is_empty() {
                 return Ok(());
-            };
+            }
             if self.have == 0 {
                 start = at;
             }
-            if let Some(slot) = self.header.get_mut(self.have) {
-                *slot = *byte;
+            let wanted = self.header.len() - self.have;
+            let (part, after) = rest.split_at_checked(wanted).unwrap_or((rest, &[]));
+            if let Some(slots) = self.header.get_mut(self.have..self.have + part.len()) {
+                slots.copy_from_slice(part);
             }
-            self.have += 1;
+            self.have += part.len();
             rest = after;
             if self.have == self.header.len() {
                 self.head().map_err(|verdict| verdict.at(start))?;

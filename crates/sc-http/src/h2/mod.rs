@@ -109,6 +109,7 @@ where
         block: Alarm::default(),
         stall,
         stalled_at: 0,
+        now: None,
         opened: Instant::now(),
         pause: Alarm::default(),
         ending: None,
@@ -223,6 +224,8 @@ struct Driver<IO, F> {
     /// Patience with a client that does not read.
     stall: Pace,
     stalled_at: u64,
+    /// When this turn began to ask for the time.
+    now: Option<Instant>,
     /// When the client last opened a stream, or the connection: its first request may be under way.
     opened: Instant,
     /// Until the client has opened none for a while.
@@ -246,6 +249,7 @@ where
         bells: &Bells,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Fault>> {
+        self.now = None;
         if self.ending.is_none() && self.poll_is_drained(end, cx) {
             self.end();
         }
@@ -280,6 +284,11 @@ where
         self.pause.poll_is_due(cx) || end.called.poll_is_over(cx)
     }
 
+    /// The time, read once in a turn.
+    fn now(&mut self) -> Instant {
+        *self.now.get_or_insert_with(Instant::now)
+    }
+
     /// Moves the engine on and takes new streams; whether there were any.
     fn accept(&mut self, begin: &Begin<'_, F>, bells: &Bells) -> Result<bool, Option<Fault>> {
         let mut has_new = false;
@@ -296,7 +305,7 @@ where
                         Begun::Over(is_whole) => self.over(is_whole),
                         Begun::Goes(exchange) => self.streams.push(exchange),
                     }
-                    self.opened = Instant::now();
+                    self.opened = self.now();
                     // Also for an exchange that is over before anybody looks.
                     self.idle.clear();
                     has_new = true;
@@ -372,13 +381,14 @@ where
                 }
             }
         }
-        if corked.watch.as_ref().is_some_and(|watch| watch.frames.is_in_block()) {
+        let is_in_block = corked.watch.as_ref().is_some_and(|watch| watch.frames.is_in_block());
+        drop(corked);
+        if is_in_block {
             self.block.set_once(self.limits.head_time);
         } else {
             self.block.clear();
         }
         if self.block.poll_is_due(cx) {
-            drop(corked);
             self.limit = Some(Limit::HeadTime);
             self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             cx.waker().wake_by_ref();
@@ -391,15 +401,17 @@ where
         }
         // The last frames of an exchange may still wait inside the engine for a client that reads slowly.
         let is_quiet = self.ending.is_some() && !self.connection.has_streams();
-        self.idle
-            .set_once(if is_quiet { LINGER_TIME } else { self.limits.idle_time });
+        if !self.idle.is_set() {
+            let after = if is_quiet { LINGER_TIME } else { self.limits.idle_time };
+            let now = self.now();
+            self.idle.set_from(now, after);
+        }
         if !self.idle.poll_is_due(cx) {
             return Poll::Pending;
         }
         if self.ending.is_some() {
             return Poll::Ready(None);
         }
-        drop(corked);
         self.idle.clear();
         self.end();
         cx.waker().wake_by_ref();

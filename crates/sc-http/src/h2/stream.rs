@@ -265,9 +265,7 @@ impl Serving {
         guard: Option<Box<dyn Any>>,
     ) -> Answered {
         clean(&mut head.headers);
-        if !head.headers.contains_key(DATE) {
-            head.headers.insert(DATE, date::now());
-        }
+        head.headers.entry(DATE).or_insert_with(date::now);
         let place = Place::of(match Priority::of(&head.headers) {
             Some(said) => Some(wanted.unwrap_or_default().overridden_by(said)),
             None => wanted,
@@ -447,7 +445,6 @@ fn refuse(respond: &mut SendResponse<Bytes>, fault: &Fault, is_head: bool) -> bo
 
 /// Makes `Content-Length` agree with the body; gives back what was declared for a body of unknown size.
 fn frame(head: &mut Head, body: &Body, is_head: bool) -> Option<u64> {
-    let said = declared(&head.headers);
     if head.status == StatusCode::NO_CONTENT {
         head.headers.remove(CONTENT_LENGTH);
         return None;
@@ -455,7 +452,8 @@ fn frame(head: &mut Head, body: &Body, is_head: bool) -> Option<u64> {
     let exact = body
         .exact_bytes()
         .filter(|bytes| !(*bytes == 0 && (is_head || head.status == StatusCode::NOT_MODIFIED)));
-    match exact.or(said) {
+    let known = exact.or_else(|| declared(&head.headers));
+    match known {
         Some(bytes) => {
             head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes));
         }
@@ -463,15 +461,23 @@ fn frame(head: &mut Head, body: &Body, is_head: bool) -> Option<u64> {
             head.headers.remove(CONTENT_LENGTH);
         }
     }
-    exact.or(said)
+    known
 }
 
 /// Removes what HTTP/2 forbids (RFC 9113 §8.2.2).
 fn clean(headers: &mut HeaderMap) {
-    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-    const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-    for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE, KEEP_ALIVE, PROXY_CONNECTION] {
-        headers.remove(name);
+    static FORBIDDEN: [HeaderName; 5] = [
+        CONNECTION,
+        TRANSFER_ENCODING,
+        UPGRADE,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+    ];
+    // Seldom is one there, and to look for each would take longer.
+    if headers.keys().any(|name| FORBIDDEN.contains(name)) {
+        for name in &FORBIDDEN {
+            headers.remove(name);
+        }
     }
 }
 
