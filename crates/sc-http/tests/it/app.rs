@@ -109,6 +109,14 @@ pub(crate) async fn read_all(body: &mut Body) -> Result<(Vec<u8>, HeaderMap), Fa
 }
 
 impl App {
+    fn guard(&self, exchange: &Exchange) -> Guard {
+        Guard {
+            request: format!("{} {}", exchange.method, exchange.target),
+            meter: exchange.meter.clone(),
+            noted: self.noted.clone(),
+        }
+    }
+
     fn made(&self, left: u64, says: Option<u64>, end: Option<Result<HeaderMap, Fault>>) -> Body {
         Body::stream(Made {
             left,
@@ -205,12 +213,16 @@ impl App {
 }
 
 impl Service for App {
+    fn answer_now(&self, exchange: &Exchange) -> Option<Answer> {
+        let number = exchange.query().and_then(|query| query.parse().ok());
+        let bytes = number.filter(|_| exchange.path() == "/now")?;
+        let mut answer = Answer::new(head(200, &[("date", "now")]), Body::full(vec![b'n'; bytes]));
+        answer.guard = Some(Box::new(self.guard(exchange)));
+        Some(answer)
+    }
+
     async fn answer(&self, mut exchange: Exchange) -> Answer {
-        let guard = Guard {
-            request: format!("{} {}", exchange.method, exchange.target),
-            meter: exchange.meter.clone(),
-            noted: self.noted.clone(),
-        };
+        let guard = self.guard(&exchange);
         let mut answer = self.route(&mut exchange).await;
         answer.guard = Some(Box::new(guard));
         answer

@@ -41,6 +41,8 @@ struct Raw {
     /// Streams that have ended, in order.
     ended: Vec<u32>,
     settings: Vec<u8>,
+    /// What it asks for.
+    path: &'static str,
 }
 
 impl Raw {
@@ -58,6 +60,7 @@ impl Raw {
             data: Vec::new(),
             ended: Vec::new(),
             settings: Vec::new(),
+            path: "/big",
         };
         let mut hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
         hello.extend(frame(SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]));
@@ -80,7 +83,7 @@ impl Raw {
                 block.extend_from_slice(value.as_bytes());
             };
             literal(&[0x01], "a.example");
-            literal(&[0x04], &format!("/big?{wanted}"));
+            literal(&[0x04], &format!("{}?{wanted}", self.path));
             if let Some(priority) = priority {
                 literal(b"\x00\x08priority", priority);
             }
@@ -193,6 +196,35 @@ fn a_priority_update_changes_what_comes_next() {
             .sum();
         // What waits in the engine, in its cork and in the line is not called back.
         assert!(between < before + (160 << 10), "{before}, then {between}");
+    });
+}
+
+#[test]
+fn what_is_in_memory_keeps_to_windows_and_order_too() {
+    run(async {
+        let mut raw = Raw::connect(Limits::default(), duplex(64 << 10), true).await;
+        raw.path = "/now";
+        // Two that are small, one that is not, and others for which there is no window then but that are urgent.
+        let wanted = [
+            (1, 1000, None),
+            (3, 1000, None),
+            (5, 200_000, Some("u=5")),
+            (7, 10_000, Some("u=1")),
+            (9, 10_000, Some("u=0")),
+        ];
+        raw.ask(&wanted).await;
+        raw.until(|raw| raw.ended.len() == wanted.len()).await;
+        assert_eq!(raw.ended.last(), Some(&5), "{:?}", raw.ended);
+        for (stream, bytes, _) in wanted {
+            assert_eq!(raw.came(stream), bytes, "stream {stream}");
+        }
+        // Many at once, of which the window takes a few.
+        let many: Vec<_> = (5..25).map(|at| (2 * at + 1, 10_000, None)).collect();
+        raw.ask(&many).await;
+        raw.until(|raw| raw.ended.len() == wanted.len() + many.len()).await;
+        for (stream, bytes, _) in many {
+            assert_eq!(raw.came(stream), bytes, "stream {stream}");
+        }
     });
 }
 
