@@ -20,7 +20,7 @@ use sc_http::{Drain, Fault, Scheme, Service, h1, h2};
 use sc_net::first_byte::{self, DetectError, Dialect};
 use sc_net::socks::{self, Ask, Auth, Command, SocksError, Version};
 use sc_net::{Connection, DialError, Guard, Rewound, Stream, Target, dial, relay};
-use sc_tls::{Alpn, HandshakeFault};
+use sc_tls::{Alpn, HandshakeFault, TlsStream};
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -51,7 +51,7 @@ pub(crate) async fn serve(shared: Rc<Shared>, kind: Kind, serial: u64, mut conn:
     }
     match kind {
         Kind::Tls => tls(&shared, serial, Entry::Direct, conn, Some(&part)).await,
-        // Boxed: it holds every way that the dialects can go.
+        // Boxed: it holds every way that the dialects can go, as far as these are not boxed in turn.
         Kind::Proxy => Box::pin(proxy(&shared, serial, conn)).await,
         Kind::Redirect => Box::pin(redirect(&shared, serial, conn)).await,
     }
@@ -89,10 +89,6 @@ async fn plain_redirects(shared: &Rc<Shared>, serial: u64, entry: Entry, conn: C
 /// TLS, then HTTP/1.1 or HTTP/2 as ALPN says. Both listeners end here.
 pub(crate) async fn tls(shared: &Rc<Shared>, serial: u64, entry: Entry, conn: Connection, part: Option<&Part>) {
     let around = around(serial, entry, &conn);
-    let deadline = Instant::now() + shared.bounds().handshake_time;
-    let Ok(place) = timeout_at(deadline, place(shared, &around, part)).await else {
-        return shared.count(Metric::HandshakesTimeout, 1);
-    };
     let Connection {
         stream,
         read_ahead,
@@ -100,26 +96,54 @@ pub(crate) async fn tls(shared: &Rc<Shared>, serial: u64, entry: Entry, conn: Co
         ..
     } = conn;
     let rewound = Rewound::new(stream, read_ahead);
-    let (tls, left) = (shared.tls.clone(), deadline.saturating_duration_since(Instant::now()));
     // On the heap, so that a connection which waits for requests does not hold the size of a handshake.
-    let accepting = Box::pin(sc_tls::accept_in_turn(rewound, tls, left, shared.shares.turn()));
-    let accepted = match accepting.await {
+    let Some((stream, alpn)) = Box::pin(handshake(shared, entry, &around, rewound, part)).await else {
+        return;
+    };
+    let service = Rc::new(Exchanges {
+        shared: shared.clone(),
+        around,
+    });
+    let (bounds, drain) = (shared.bounds(), shared.drain(serial));
+    let fault = match alpn {
+        Alpn::H2 => Box::pin(h2::serve(stream, service, &bounds.http, drain)).await,
+        Alpn::Http11 | Alpn::None => plain_h1(stream, Scheme::Https, service, shared, drain).await,
+    };
+    report(shared, serial, fault);
+}
+
+/// The handshake; `None` when nothing came of it, which was told.
+///
+/// Shape: the stream is on the heap: it is large, and each step on its way into the protocol engine would keep room for it.
+async fn handshake(
+    shared: &Rc<Shared>,
+    entry: Entry,
+    around: &Around,
+    stream: Rewound<Stream>,
+    part: Option<&Part>,
+) -> Option<(Box<TlsStream<Rewound<Stream>>>, Alpn)> {
+    let serial = around.connection;
+    let deadline = Instant::now() + shared.bounds().handshake_time;
+    let Ok(_place) = timeout_at(deadline, place(shared, around, part)).await else {
+        shared.count(Metric::HandshakesTimeout, 1);
+        return None;
+    };
+    let (tls, left) = (shared.tls.clone(), deadline.saturating_duration_since(Instant::now()));
+    let accepted = match sc_tls::accept_in_turn(stream, tls, left, shared.shares.turn()).await {
         Ok(accepted) => accepted,
         Err(error) => {
             shared.count(Metric::handshake_failed(&error.fault), 1);
             // A port check, or a connection that was opened ahead.
-            if matches!(error.fault, HandshakeFault::Silent) {
-                return;
+            if !matches!(error.fault, HandshakeFault::Silent) {
+                shared.event(Event::HandshakeFailed {
+                    connection: serial,
+                    sni: error.sni.clone().unwrap_or_default(),
+                    reason: chain(&error.fault),
+                });
             }
-            let sni = error.sni.clone().unwrap_or_default();
-            return shared.event(Event::HandshakeFailed {
-                connection: serial,
-                sni,
-                reason: chain(&error.fault),
-            });
+            return None;
         }
     };
-    drop(place);
     shared.count(
         if accepted.resumed {
             Metric::HandshakesResumed
@@ -131,18 +155,7 @@ pub(crate) async fn tls(shared: &Rc<Shared>, serial: u64, entry: Entry, conn: Co
     if entry == Entry::TlsByName {
         entered(shared, serial, entry, accepted.sni.as_deref().unwrap_or_default());
     }
-    let service = Rc::new(Exchanges {
-        shared: shared.clone(),
-        around,
-    });
-    let (bounds, drain) = (shared.bounds(), shared.drain(serial));
-    // On the heap as well: it is large, and each step on its way into the protocol engine would keep room for it.
-    let stream = Box::new(accepted.stream);
-    let fault = match accepted.alpn {
-        Alpn::H2 => Box::pin(h2::serve(stream, service, &bounds.http, drain)).await,
-        Alpn::Http11 | Alpn::None => plain_h1(stream, Scheme::Https, service, shared, drain).await,
-    };
-    report(shared, serial, fault);
+    Some((Box::new(accepted.stream), accepted.alpn))
 }
 
 /// Waits for a place among the handshakes of the client's address.
@@ -165,7 +178,7 @@ async fn proxy(shared: &Rc<Shared>, serial: u64, mut conn: Connection) {
     match first_byte::detect(&mut conn, shared.bounds().greeting_time).await {
         Ok(Dialect::Socks5 | Dialect::Socks4) => socks(shared, serial, conn).await,
         Ok(Dialect::Tls) => match shared.policy.auth {
-            Auth::None => tls(shared, serial, Entry::TlsByName, conn, None).await,
+            Auth::None => Box::pin(tls(shared, serial, Entry::TlsByName, conn, None)).await,
             Auth::Users(_) => {
                 let client = conn.client.to_string();
                 let reason = "TLS by name carries no credentials".to_owned();
@@ -176,7 +189,7 @@ async fn proxy(shared: &Rc<Shared>, serial: u64, mut conn: Connection) {
                 });
             }
         },
-        Ok(Dialect::Http) => http_proxy::serve(shared, serial, conn).await,
+        Ok(Dialect::Http) => Box::pin(http_proxy::serve(shared, serial, conn)).await,
         Ok(Dialect::Garbage(byte)) => {
             shared.event(Event::NotUnderstood {
                 connection: serial,
@@ -230,7 +243,7 @@ async fn socks(shared: &Rc<Shared>, serial: u64, mut conn: Connection) {
     };
     match ask.command {
         Command::Connect => connect(shared, serial, conn, ask).await,
-        Command::UdpAssociate => udp::associate(shared, serial, conn, ask).await,
+        Command::UdpAssociate => Box::pin(udp::associate(shared, serial, conn, ask)).await,
         Command::Bind => {
             refuse(shared, serial, &ask.target, &Refusal::Command);
             answer_socks(&mut conn, ask.version, Err(&Refusal::Command)).await;
@@ -335,10 +348,10 @@ pub(crate) async fn go_on(
     match opened {
         Opened::Site => {
             entered(shared, serial, entry, &target.to_string());
-            tls(shared, serial, entry, conn, None).await;
+            Box::pin(tls(shared, serial, entry, conn, None)).await;
         }
         Opened::Redirect => {
-            plain_redirects(shared, serial, entry, conn, shared.drain(serial)).await;
+            Box::pin(plain_redirects(shared, serial, entry, conn, shared.drain(serial))).await;
         }
         Opened::Upstream(dialled) => {
             relay_to(shared, serial, conn, target, dialled.stream, dialled.addr.to_string()).await

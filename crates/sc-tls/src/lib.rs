@@ -38,4 +38,5 @@ pub use server::{
     server_config_with,
 };
 pub use tickets::{Ratchet, Root, Tickets, TicketsError};
+pub use tokio_rustls::server::TlsStream;
 pub use zeroize::Zeroizing;

@@ -227,7 +227,8 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
                 let is_upgrade =
                     head.status == StatusCode::SWITCHING_PROTOCOLS && name_protocol(&mut head, upgrade.as_deref());
                 if is_upgrade || (asked.is_connect && head.status.is_success()) {
-                    self.tunnel(head, io, Sort::of(upgrade.as_deref()), asked, &meter).await
+                    // On the heap, for the same reason.
+                    Box::pin(self.tunnel(head, io, Sort::of(upgrade.as_deref()), asked, &meter)).await
                 } else {
                     self.respond(failed(), Body::empty(), asked, false, &meter).await
                 }
