@@ -322,7 +322,7 @@ pub(super) const ROWS: &[Row] = &[
     ),
     row(
         "gzip-100k",
-        "HTTP/1.1, a 100 KiB page, compressed by gzip at level 6 for each request",
+        "HTTP/1.1, a 100 KiB page, compressed by gzip for each request (level 6; ShimmerCat 4)",
         ALL_WEB,
         quiet(PAGE),
         REQUEST,
