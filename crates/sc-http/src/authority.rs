@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// A port is at most five digits and its colon.
+pub(crate) const PORT_BYTES: usize = 6;
+
 /// Host and port of a request (RFC 9110 §7.2, RFC 3986 §3.2).
 ///
 /// Shape: the host is lower-case, without a trailing dot, without userinfo; an IPv6 address keeps its brackets. It is empty
@@ -81,6 +84,22 @@ impl Authority {
     /// The port, when it was given.
     pub fn port(&self) -> Option<u16> {
         self.port
+    }
+
+    /// Writes it behind a text.
+    pub(crate) fn put(&self, text: &mut String) {
+        text.push_str(&self.host);
+        if let Some(port) = self.port {
+            text.push(':');
+            text.push_str(itoa::Buffer::new().format(port));
+        }
+    }
+
+    /// The same as its `Display`, for those who need it with every request.
+    pub fn text(&self) -> String {
+        let mut text = String::with_capacity(self.host.len() + PORT_BYTES);
+        self.put(&mut text);
+        text
     }
 }
 

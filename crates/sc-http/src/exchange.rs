@@ -13,6 +13,7 @@ use std::task::{Context, Waker};
 use http::{HeaderMap, Method, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::authority::PORT_BYTES;
 use crate::{Authority, Body, Fault, Limit};
 
 /// The protocol version that carried an exchange.
@@ -103,16 +104,12 @@ pub struct Exchange {
 impl Exchange {
     /// The URL that was asked for; the authority alone for `CONNECT`, which has no path.
     pub fn url(&self) -> String {
-        let (scheme, host) = (self.scheme.as_str(), self.authority.host());
-        // A port is at most five digits and its colon.
-        let mut url = String::with_capacity(scheme.len() + 3 + host.len() + 6 + self.target.len());
+        let scheme = self.scheme.as_str();
+        let host_bytes = self.authority.host().len() + PORT_BYTES;
+        let mut url = String::with_capacity(scheme.len() + 3 + host_bytes + self.target.len());
         url.push_str(scheme);
         url.push_str("://");
-        url.push_str(host);
-        if let Some(port) = self.authority.port() {
-            url.push(':');
-            url.push_str(itoa::Buffer::new().format(port));
-        }
+        self.authority.put(&mut url);
         url.push_str(&self.target);
         url
     }

@@ -2,38 +2,64 @@
 //!
 //! What a hop means by these fields is decided by the drivers and clients of this room, which frame every message anew.
 
-use http::header::{CONNECTION, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, HeaderName, TE};
 use http::{HeaderMap, HeaderValue};
 use smallvec::SmallVec;
 
-/// Fields that concern one connection only, whether `Connection` names them or not.
-const HOP_BY_HOP: [HeaderName; 8] = [
-    CONNECTION,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("http2-settings"),
-];
+/// Whether a field concerns one connection only, also when `Connection` does not name it.
+fn is_of_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "te"
+            | "upgrade"
+            | "keep-alive"
+            | "http2-settings"
+            | "proxy-connection"
+            | "transfer-encoding"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+    )
+}
 
 /// Removes hop-by-hop fields and every field that `Connection` names.
 ///
 /// Shape: `TE` stays as `trailers` when it held that, whatever else it held; all else of it goes.
 /// Source: RFC 9110 §7.6.1, §10.1.4.
 pub fn strip(headers: &mut HeaderMap) {
+    let found = those(headers, is_of_hop);
+    if found.is_empty() {
+        return;
+    }
     let named: SmallVec<[HeaderName; 4]> = list(headers, &CONNECTION)
         .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
         .collect();
     let has_trailers = accepts_trailers(headers);
-    for name in named.iter().chain(&HOP_BY_HOP) {
+    for name in found.iter().chain(&named) {
         headers.remove(name);
     }
-    headers.remove(TE);
     if has_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
+}
+
+/// Removes the fields whose names meet a condition.
+///
+/// Shape: each name is looked at once, which costs less than a search for each one that might be there: most are not.
+pub fn remove_all(headers: &mut HeaderMap, is_one: impl Fn(&HeaderName) -> bool) {
+    for name in &those(headers, is_one) {
+        headers.remove(name);
+    }
+}
+
+fn those(headers: &HeaderMap, is_one: impl Fn(&HeaderName) -> bool) -> SmallVec<[HeaderName; 4]> {
+    let mut found = SmallVec::new();
+    for name in headers.keys() {
+        if is_one(name) {
+            found.push(name.clone());
+        }
+    }
+    found
 }
 
 /// Whether `TE` holds `trailers` (RFC 9110 §10.1.4).
@@ -75,8 +101,7 @@ pub fn fuzz_strip(input: &[u8]) {
     strip(&mut after);
     let named: Vec<String> = list(&before, &CONNECTION).map(str::to_ascii_lowercase).collect();
     for name in before.keys().filter(|name| **name != TE) {
-        let is_of_hop = HOP_BY_HOP.contains(name) || named.iter().any(|named| named == name.as_str());
-        if is_of_hop {
+        if is_of_hop(name) || named.iter().any(|named| named == name.as_str()) {
             assert!(!after.contains_key(name), "{name} is left");
         } else {
             assert!(

@@ -162,7 +162,7 @@ fn client_and_server_agree() {
     out.headers.append("cookie", "c=d".parse().unwrap());
     assert_eq!(
         joined(out).body,
-        "GET https a.example /see?q\nte: trailers\ncookie: a=b; c=d\n"
+        "GET https a.example /see?q\ncookie: a=b; c=d\nte: trailers\n"
     );
 }
 

@@ -213,12 +213,7 @@ impl Upstream {
             method: exchange.method.clone(),
             protocol: exchange.protocol,
             host: exchange.authority.host().into(),
-            url: format!(
-                "{}://{}{}",
-                exchange.scheme.as_str(),
-                exchange.authority,
-                exchange.target
-            ),
+            url: exchange.url(),
             form: Form::wanted(&exchange.headers),
             opening: None,
             call: None,

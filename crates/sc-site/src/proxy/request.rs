@@ -3,7 +3,6 @@
 //! `Host`, path and body go along as they came; hop-by-hop fields end here. Each request carries this instance's marker,
 //! so that it is known when it comes back.
 
-use http::header::PROXY_AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sc_http::client::Outgoing;
 use sc_http::forwarded::{self, Seen};
@@ -31,13 +30,10 @@ pub(crate) fn check_loop(headers: &HeaderMap, marker: &HeaderValue) -> Result<()
 
 /// Makes the request to the application; takes the body out of the exchange.
 pub(crate) fn outgoing(exchange: &mut Exchange, around: &Around, marker: &HeaderValue) -> Outgoing {
-    let authority = exchange.authority.to_string();
+    let authority = exchange.authority.text();
     let mut headers = std::mem::take(&mut exchange.headers);
     hop::strip(&mut headers);
-    remove_look_alikes(&mut headers);
-    for name in [PROXY, PROXY_AUTHORIZATION] {
-        headers.remove(name);
-    }
+    hop::remove_all(&mut headers, |name| *name == PROXY || is_look_alike(name));
     let seen = Seen {
         client: around.client.ip(),
         scheme: exchange.scheme,
@@ -61,17 +57,11 @@ pub(crate) fn outgoing(exchange: &mut Exchange, around: &Around, marker: &Header
     }
 }
 
-/// Removes fields that become the same variable as one of ours in CGI, WSGI and the like, where `-` and `_` are one.
-fn remove_look_alikes(headers: &mut HeaderMap) {
-    let is_alike = |name: &HeaderName| {
-        let name = name.as_str();
-        name.contains('_') && {
-            let name = name.replace('_', "-");
-            name.starts_with("x-forwarded") || name == "x-real-ip" || name == LOOP.as_str()
-        }
-    };
-    let alike: Vec<HeaderName> = headers.keys().filter(|name| is_alike(name)).cloned().collect();
-    for name in alike {
-        headers.remove(name);
+/// Whether a field becomes the same variable as one of ours in CGI, WSGI and the like, where `-` and `_` are one.
+fn is_look_alike(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.contains('_') && {
+        let name = name.replace('_', "-");
+        name.starts_with("x-forwarded") || name == "x-real-ip" || name == LOOP.as_str()
     }
 }

@@ -31,12 +31,13 @@ pub(super) fn prepare(out: &mut Outgoing) -> Result<Prepared, Fault> {
             "a request target or authority is malformed",
         ));
     }
-    let declared = framing::content_length(&out.headers).ok().flatten();
+    let declared = || framing::content_length(&out.headers).ok().flatten();
+    let bytes = out.body.exact_bytes().or_else(declared);
     hop::strip(&mut out.headers);
-    for name in [HOST, CONTENT_LENGTH, EXPECT] {
-        out.headers.remove(name);
-    }
-    let framing = match out.body.exact_bytes().or(declared) {
+    hop::remove_all(&mut out.headers, |name| {
+        *name == HOST || *name == CONTENT_LENGTH || *name == EXPECT
+    });
+    let framing = match bytes {
         Some(0) => Framing::Nothing,
         Some(bytes) => Framing::Length(bytes),
         None => Framing::Chunked { has_trailers: true },
