@@ -40,6 +40,8 @@ type Reuse<IO> = Box<dyn FnOnce(H1<IO>)>;
 #[derive(Debug)]
 pub struct H1<IO> {
     wire: Wire<IO>,
+    /// The time limit of an answer. It stays with the connection, since to move it costs less than to make it.
+    alarm: Alarm,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> H1<IO> {
@@ -47,6 +49,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> H1<IO> {
     pub fn new(io: IO) -> Self {
         H1 {
             wire: Wire::new(io, BytesMut::new()),
+            alarm: Alarm::default(),
         }
     }
 
@@ -76,7 +79,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> H1<IO> {
         };
         let spare = prepared.spare;
         let mut transfer = Transfer::new(
-            self.wire,
+            self,
             prepared.outbox,
             Sender::new(prepared.body, prepared.framing),
             limits,
@@ -115,16 +118,17 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Transfer<IO> {
             fields: limits.header_fields,
         };
         let mut scan = Scan::new(Section::Response);
-        let mut alarm = Alarm::default();
         let mut interims = 0;
-        alarm.set(limits.first_byte_time);
         poll_fn(|cx| {
             let before = self.written();
             if let Poll::Ready(Err(fault)) = self.poll_upload(cx) {
                 return Poll::Ready(Err(fault));
             }
+            // It is cleared while the connection rests, so that it is set here at the latest.
             if self.written() != before {
-                alarm.set(limits.first_byte_time);
+                self.alarm.set(limits.first_byte_time);
+            } else {
+                self.alarm.set_once(limits.first_byte_time);
             }
             loop {
                 if let Some((start, end)) = scan.advance(&self.wire.buf, &bounds).map_err(malformed)? {
@@ -151,7 +155,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Transfer<IO> {
                     Poll::Ready(Ok(1..)) => {}
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(self.closed(interims == 0))),
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(self.closed(interims == 0).caused_by(error))),
-                    Poll::Pending if alarm.poll_is_due(cx) => {
+                    Poll::Pending if self.alarm.poll_is_due(cx) => {
                         let late = Fault::new(
                             Side::Upstream,
                             Kind::UpstreamTimeout,

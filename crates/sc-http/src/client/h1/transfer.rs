@@ -19,6 +19,8 @@ const HIGH_WATER_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Transfer<IO> {
     pub(super) wire: Wire<IO>,
+    /// For the head of the answer; then free for another exchange.
+    pub(super) alarm: Alarm,
     pub(super) upload: Sender,
     outbox: Outbox,
     /// The application takes no more; it may still answer.
@@ -30,9 +32,10 @@ pub(super) struct Transfer<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Transfer<IO> {
-    pub(super) fn new(wire: Wire<IO>, outbox: Outbox, upload: Sender, limits: &ClientLimits) -> Self {
+    pub(super) fn new(connection: H1<IO>, outbox: Outbox, upload: Sender, limits: &ClientLimits) -> Self {
         Transfer {
-            wire,
+            wire: connection.wire,
+            alarm: connection.alarm,
             upload,
             outbox,
             write_error: None,
@@ -102,7 +105,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Transfer<IO> {
         let is_clean = self.is_sent() && self.wire.buf.is_empty() && !self.wire.is_eof;
         if let Some(reuse) = reuse.filter(|_| is_clean) {
             self.wire.rest();
-            reuse(H1 { wire: self.wire });
+            self.alarm.clear();
+            reuse(H1 {
+                wire: self.wire,
+                alarm: self.alarm,
+            });
         }
     }
 }
