@@ -185,12 +185,13 @@ fn reply_to(kind: io::ErrorKind) -> Reply {
 
 /// Dials with the system's resolver; see [`dial_with`].
 pub async fn dial(addr: &UpstreamAddr, guard: &Guard, deadline: Duration) -> Result<Dialled, DialError> {
-    dial_with(addr, guard, deadline, &Resolver::System).await
+    dial_with(addr, guard, deadline, &Resolver::System, None).await
 }
 
 /// Dials an address: resolve once, check, race.
 ///
-/// Shape: the deadline covers resolving and connecting. Addresses that the guard refuses are left out.
+/// Shape: the deadline covers resolving and connecting. Addresses that the guard refuses are left out. `last` is the one that
+/// answered before: it is the first to be tried, if the name still has it.
 /// Errors: [`DialError`]; its text says what was tried.
 /// Cancel: attempts under way are dropped.
 /// Source: RFC 8305 §4 (interleaving), §5 (connection attempts).
@@ -199,6 +200,7 @@ pub async fn dial_with(
     guard: &Guard,
     deadline: Duration,
     resolver: &Resolver,
+    last: Option<SocketAddr>,
 ) -> Result<Dialled, DialError> {
     let until = Instant::now() + deadline;
     let late = |tried| DialError::Timeout {
@@ -232,11 +234,15 @@ pub async fn dial_with(
                 source,
             })?,
     };
-    let allowed = allowed(found, guard).map_err(|(refused, why)| DialError::Refused {
+    let mut allowed = allowed(found, guard).map_err(|(refused, why)| DialError::Refused {
         addr: addr.clone(),
         refused,
         why,
     })?;
+    let answered = last.and_then(|last| allowed.iter().position(|addr| *addr == last));
+    if let Some(before) = answered.and_then(|at| allowed.get_mut(..=at)) {
+        before.rotate_right(1);
+    }
     match race(interleave(allowed), until).await {
         Ok((stream, socket)) => Ok(Dialled {
             stream,

@@ -27,7 +27,7 @@ fn name(host: &str, port: u16) -> UpstreamAddr {
 }
 
 async fn dial(addr: &UpstreamAddr, guard: &Guard, resolver: &Resolver) -> Result<Dialled, DialError> {
-    soon("a dial", dial_with(addr, guard, DEADLINE, resolver)).await
+    soon("a dial", dial_with(addr, guard, DEADLINE, resolver, None)).await
 }
 
 /// A listener whose queue is full: the kernel drops further attempts, as a black hole would.
@@ -87,6 +87,25 @@ async fn a_black_hole_costs_a_quarter_of_a_second() {
 }
 
 #[tokio::test]
+async fn what_answered_last_is_tried_first_while_the_name_has_it() {
+    let (hole, listener) = hole_and_listener().await;
+    let port = hole.addr.port();
+    let resolver = table("app", &["127.0.0.1", "127.0.0.2"]);
+    let again = async |last: &str| {
+        let last = Some(SocketAddr::new(last.parse().unwrap(), port));
+        let begun = Instant::now();
+        let dialled = dial_with(&name("app", port), &Guard::any(), DEADLINE, &resolver, last).await;
+        assert_eq!(dialled.unwrap().addr, UpstreamAddr::Tcp(listener.local_addr().unwrap()));
+        begun.elapsed()
+    };
+    let took = again("127.0.0.2").await;
+    assert!(took < Duration::from_millis(200), "{took:?}");
+    // What the name has no more is not dialled, and the order is the name's.
+    let took = again("127.0.0.3").await;
+    assert!(took >= Duration::from_millis(240), "{took:?}");
+}
+
+#[tokio::test]
 async fn a_refusal_starts_the_next_attempt_at_once() {
     let listener = TcpListener::bind("127.0.0.3:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -101,7 +120,8 @@ async fn a_refusal_starts_the_next_attempt_at_once() {
 async fn the_deadline_ends_a_race_and_says_what_was_tried() {
     let hole = BlackHole::new("127.0.0.1");
     let addr = UpstreamAddr::Tcp(hole.addr);
-    let error = dial_with(&addr, &Guard::any(), Duration::from_millis(100), &Resolver::System)
+    let deadline = Duration::from_millis(100);
+    let error = dial_with(&addr, &Guard::any(), deadline, &Resolver::System, None)
         .await
         .unwrap_err();
     assert_eq!(

@@ -3,9 +3,10 @@
 //! `localhost` is dialled on both ::1 and 127.0.0.1 whatever the hosts file says, because development servers bind to
 //! one or the other. Every failure becomes a [`Fault`] that says in words what was tried. Pooling is [`super::endpoint`]'s.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use sc_http::client::{H1, H2, h2_handshake};
 use sc_http::fastcgi::FastCgi;
 use sc_http::{Duplex, Fault, Kind, Retry, Side};
 use sc_net::dial::{Resolver, dial_with};
-use sc_net::{DialError, Guard, UpstreamAddr};
+use sc_net::{DialError, Guard, Stream, UpstreamAddr};
 use sc_tls::{Alpn, ClientConfig, ConnectError};
 use tokio::time::{Instant, timeout_at};
 
@@ -33,6 +34,9 @@ pub(crate) struct Dialer {
     pub(crate) tls: Option<Tls>,
     pub(crate) timeouts: Timeouts,
     pub(crate) resolver: Resolver,
+    /// Which address of the name a connection was made to last. A server that listens on one of the families alone would
+    /// otherwise be asked for the other one first, each time.
+    pub(crate) answered: Cell<Option<SocketAddr>>,
 }
 
 /// TLS towards an application.
@@ -73,20 +77,38 @@ impl Dialer {
     pub(crate) async fn dial(&self, addr: &UpstreamAddr, asked: &str, is_upgrade: bool) -> Result<Fresh, Fault> {
         let until = Instant::now() + self.timeouts.connect;
         // Every address in the configuration is meant: the guard is for what clients ask for.
-        let dialled = dial_with(addr, &Guard::any(), self.timeouts.connect, &self.resolver)
+        let (guard, last) = (Guard::any(), self.answered.get());
+        let dialled = dial_with(addr, &guard, self.timeouts.connect, &self.resolver, last)
             .await
             .map_err(not_dialled)?;
-        if self.protocol == UpstreamProtocol::FastCgi {
-            return Ok(Fresh::FastCgi(FastCgi::new(Box::new(dialled.stream))));
+        if let UpstreamAddr::Tcp(socket) = dialled.addr {
+            self.answered.set(Some(socket));
         }
+        match self.protocol {
+            UpstreamProtocol::Http => Ok(Fresh::H1(H1::new(Box::new(dialled.stream)))),
+            UpstreamProtocol::FastCgi => Ok(Fresh::FastCgi(FastCgi::new(Box::new(dialled.stream)))),
+            // On the heap, since what is plain need not hold the size of a handshake.
+            UpstreamProtocol::H2c | UpstreamProtocol::Https => {
+                let asks = Asks {
+                    addr,
+                    asked,
+                    is_upgrade,
+                };
+                Box::pin(self.shake_hands(dialled.stream, asks, until)).await
+            }
+        }
+    }
+
+    /// Begins TLS, and the protocol that is agreed on.
+    async fn shake_hands(&self, stream: Stream, asks: Asks<'_>, until: Instant) -> Result<Fresh, Fault> {
+        let addr = asks.addr;
         let (io, alpn): (Io, Alpn) = match &self.tls {
-            None if self.protocol == UpstreamProtocol::H2c => (Box::new(dialled.stream), Alpn::H2),
-            None => (Box::new(dialled.stream), Alpn::Http11),
+            None => (Box::new(stream), Alpn::H2),
             Some(tls) => {
-                let config = if is_upgrade { &tls.http11 } else { &tls.any };
-                let name = tls.name.as_deref().or(name_of(addr)).unwrap_or(asked);
+                let config = if asks.is_upgrade { &tls.http11 } else { &tls.any };
+                let name = tls.name.as_deref().or(name_of(addr)).unwrap_or(asks.asked);
                 let left = until.saturating_duration_since(Instant::now());
-                let secured = sc_tls::connect(dialled.stream, name, config.clone(), left).await;
+                let secured = sc_tls::connect(stream, name, config.clone(), left).await;
                 let secured = secured.map_err(|error| not_secured(addr, name, error))?;
                 (Box::new(secured.stream), secured.alpn)
             }
@@ -106,6 +128,14 @@ impl Dialer {
             .map_err(|fault| fault.retry(Retry::Safe))?;
         Ok(Fresh::H2(h2, Box::pin(driver)))
     }
+}
+
+/// For whom a connection is made.
+struct Asks<'a> {
+    addr: &'a UpstreamAddr,
+    /// The host of the request.
+    asked: &'a str,
+    is_upgrade: bool,
 }
 
 fn name_of(addr: &UpstreamAddr) -> Option<&str> {

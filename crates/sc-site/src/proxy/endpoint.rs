@@ -343,21 +343,28 @@ impl Endpoint {
         if let Some(found) = self.ready(need) {
             return Ok(found.lease(permit, self));
         }
+        // On the heap: an exchange that finds a connection need not hold the size of making one.
+        let made = Box::pin(self.make(need)).await?;
+        Ok(made.lease(permit, self))
+    }
+
+    /// A connection that is new, or was made by another exchange meanwhile.
+    async fn make(self: &Rc<Self>, need: Need<'_>) -> Result<Ready, Fault> {
         let may_share = match self.dialer.protocol {
             UpstreamProtocol::Http | UpstreamProtocol::FastCgi => false,
             UpstreamProtocol::H2c => true,
             UpstreamProtocol::Https => !need.is_upgrade && !self.keeps_apart.get(),
         };
-        if !may_share {
-            return Ok(self.fresh(need).await?.lease(permit, self));
+        let mut _making = None;
+        if may_share {
+            // Not for ever: where each attempt runs into its time limit, a long queue would wait for all of them in turn.
+            _making = timeout(self.dialer.timeouts.connect, self.making.lock()).await.ok();
+            // Whoever held the lock before may have made what is needed.
+            if let Some(found) = self.ready(need) {
+                return Ok(found);
+            }
         }
-        // Not for ever: where each attempt runs into its time limit, a long queue would wait for all of them in turn.
-        let _making = timeout(self.dialer.timeouts.connect, self.making.lock()).await.ok();
-        // Whoever held the lock before may have made what is needed.
-        match self.ready(need) {
-            Some(found) => Ok(found.lease(permit, self)),
-            None => Ok(self.fresh(need).await?.lease(permit, self)),
-        }
+        self.fresh(need).await
     }
 
     async fn place(&self, until: &Cell<Option<Instant>>) -> Result<OwnedSemaphorePermit, Fault> {

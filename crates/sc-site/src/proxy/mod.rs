@@ -158,6 +158,7 @@ impl Upstream {
                 tls,
                 timeouts: spec.timeouts,
                 resolver: Default::default(),
+                answered: Cell::default(),
             };
             let health = Health::new(&spec.balance, group.all == 1);
             let spawn = environment.spawn.clone();

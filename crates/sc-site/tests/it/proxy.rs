@@ -180,6 +180,35 @@ fn unix_sockets_and_localhost_are_reached() {
     });
 }
 
+#[test]
+fn an_application_is_found_when_it_comes_up_on_the_other_loopback() {
+    run(async {
+        let app = async |bind: String| {
+            App::start_at(bind.parse().unwrap(), |mut conn| async move {
+                conn.request().await.unwrap();
+                conn.ok("here").await;
+            })
+            .await
+        };
+        let mut current = app("127.0.0.1:0".to_owned()).await;
+        let UpstreamAddr::Tcp(at) = current.at else { panic!() };
+        let site = proxy(sc_site::UpstreamSpec::new(UpstreamAddr::Name {
+            host: "localhost".into(),
+            port: at.port(),
+        }));
+        for ip in ["[::1]", "127.0.0.1", "[::1]"] {
+            for _ in 0..2 {
+                assert_eq!(Ask::get("/").of(&site).await.text(), "here", "before {ip}");
+            }
+            drop(current);
+            // Its listener is closed by its task.
+            tokio::task::yield_now().await;
+            current = app(format!("{ip}:{}", at.port())).await;
+        }
+        assert_eq!(Ask::get("/").of(&site).await.text(), "here");
+    });
+}
+
 /// A body of many pieces that counts what was taken from it.
 struct Counted {
     left: u64,
