@@ -8,7 +8,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use sc_tls::ClientTrust;
 
-use crate::modes::{Client, Mode};
+use crate::modes::{CLOSING, Client, Mode};
 
 /// How the user agent names itself: h2load's words, so that figures stand beside those of load tests.
 const AGENT: &str = "h2load nghttp2/1.52.0";
@@ -38,12 +38,16 @@ pub(crate) fn run(mode: &'static Mode, requests: u64) {
     }
 }
 
-/// An HTTP/1.1 application with one answer to everything; gives its address.
+/// An HTTP/1.1 application with one answer to everything, after which it closes what was asked for [`CLOSING`]; gives its
+/// address.
 fn application(body_bytes: usize) -> std::net::SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let addr = listener.local_addr().unwrap();
-    let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {body_bytes}\r\n\r\n");
-    answer.extend(std::iter::repeat_n('a', body_bytes));
+    let body = "a".repeat(body_bytes);
+    let answer = move |field: &str| {
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n";
+        format!("{head}{field}Content-Length: {body_bytes}\r\n\r\n{body}")
+    };
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let (mut stream, answer) = (stream.unwrap(), answer.clone());
@@ -54,8 +58,13 @@ fn application(body_bytes: usize) -> std::net::SocketAddr {
                     .inspect(|read| heard.extend_from_slice(&space[..*read]))
                 {
                     if heard.ends_with(b"\r\n\r\n") {
+                        let closes = heard.starts_with(format!("GET {CLOSING} ").as_bytes());
+                        let field = if closes { "Connection: close\r\n" } else { "" };
                         heard.clear();
-                        stream.write_all(answer.as_bytes()).unwrap();
+                        stream.write_all(answer(field).as_bytes()).unwrap();
+                        if closes {
+                            return;
+                        }
                     }
                 }
             });

@@ -153,7 +153,11 @@ fn sites(folder: &std::path::Path, app: SocketAddr, tasks: &Rc<Tasks>) -> Sites 
     let mut files = SiteSpec::new(name(FILES));
     files.root = Some(FilesSpec::new(folder));
     let mut proxied = SiteSpec::new(name(APP));
-    proxied.upstream = Some(UpstreamSpec::new(UpstreamAddr::Tcp(app)));
+    // As `{ port: N }` has it: the application listens on one of the two addresses of that name.
+    proxied.upstream = Some(UpstreamSpec::new(UpstreamAddr::Name {
+        host: "localhost".to_owned(),
+        port: app.port(),
+    }));
     let tasks = tasks.clone();
     let environment = Environment {
         disclosure: Disclosure::Public,

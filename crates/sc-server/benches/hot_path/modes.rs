@@ -5,6 +5,9 @@ pub(crate) const FILES: &str = "www.shop.example";
 /// The site with the application.
 pub(crate) const APP: &str = "app.shop.example";
 
+/// What the application answers only to close its connection.
+pub(crate) const CLOSING: &str = "/closing";
+
 /// One kind of requests.
 pub(crate) struct Mode {
     pub(crate) name: &'static str,
@@ -69,6 +72,15 @@ pub(crate) const MODES: &[Mode] = &[
     Mode {
         host: APP,
         ..file("h1-proxy", "HTTP/1.1 to an HTTP/1.1 application, 1 KiB", Client::Http1)
+    },
+    Mode {
+        host: APP,
+        path: CLOSING,
+        ..file(
+            "h1-proxy-closing",
+            "HTTP/1.1 to an application that closes each connection, 1 KiB",
+            Client::Http1,
+        )
     },
     file(
         "h1-connect",
