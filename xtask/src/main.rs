@@ -13,6 +13,7 @@
 mod bench;
 mod ci;
 mod demo;
+mod dist;
 mod fuzz;
 mod instructions;
 mod outside;
@@ -32,6 +33,7 @@ usage: cargo xtask COMMAND
   demo             build the programs, serve the sample site, show the main job; the first command to run
   test [ARG…]      install what the tests need, then run them all (ARGs go to the test runner)
   bench [ROW…]     measure ShimmerCat and its peers, in turns on one core; writes docs/benchmarks.md (`bench --help`)
+  dist [--plain]   build the programs as they are shipped, arranged by what was counted at work (--plain: without that)
   ci               everything that CI runs: fmt, clippy, tidy, pages, one short row of bench, test
   instructions [--update] [MODE…]
                    count what a request costs the server, under callgrind, and compare with what is written down
@@ -72,6 +74,7 @@ fn run(args: &[String]) -> Result<()> {
         "bench-built" => bench::bench(rest),
         #[cfg(feature = "bench")]
         "bench-app" => bench::app(rest),
+        "dist" => dist::command(rest),
         "test" => ci::test(rest),
         "ci" => ci::everything(),
         "instructions" => instructions::command(rest),

@@ -56,6 +56,8 @@ pub(crate) struct Options {
     pub(crate) write: bool,
     /// Only write the document.
     pub(crate) report: bool,
+    /// Only have the program work, as `devlove`, whose processes may write down what they have counted.
+    pub(crate) train: bool,
 }
 
 impl Options {
@@ -70,6 +72,7 @@ impl Options {
                 "--quick" => options.quick = true,
                 "--write" => options.write = true,
                 "--report" => options.report = true,
+                "--train" => options.train = true,
                 "--rounds" => options.rounds = Some(number(arg, value()?)?),
                 "--seconds" => options.seconds = Some(number(arg, value()?)?),
                 "--runs" => options.runs = Some(number(arg, value()?)?),
@@ -99,6 +102,7 @@ impl Options {
             (self.quick, "--quick"),
             (self.write, "--write"),
             (self.report, "--report"),
+            (self.train, "--train"),
         ];
         args.extend(
             flags
@@ -147,7 +151,7 @@ mod tests {
 
     #[test]
     fn what_is_handed_on_is_what_was_said() -> Result<()> {
-        let line = "h1 --rounds 3 --seconds 0.5 --peers nginx,h2o --server a/b --quick --runs 2";
+        let line = "h1 --rounds 3 --seconds 0.5 --peers nginx,h2o --server a/b --quick --train --runs 2";
         let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
         let options = Options::read(&args)?;
         let again = Options::read(&options.write())?;

@@ -41,10 +41,8 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use self::args::Options;
+use crate::dist::{self, PROFILE};
 use crate::{outside, shell};
-
-/// The profile of what is shipped; it is what is measured.
-const SHIPPED: &str = "dist";
 
 /// Programs of the peers and of the load, and the Debian packages that have them.
 const PROGRAMS: &[(&str, &str)] = &[
@@ -59,6 +57,19 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("python3", "python3"),
     ("taskset", "util-linux"),
     ("timeout", "coreutils"),
+];
+
+/// Rows that are worked at to count: what servers do most of the time.
+const TRAINING: [&str; 9] = [
+    "h1-1",
+    "h2-many-1",
+    "h2-one-1k",
+    "h2-1m",
+    "app-",
+    "handshake-",
+    "gzip-100k",
+    "socks-connections",
+    "socks-bytes",
 ];
 
 /// The row of the smoke test.
@@ -77,18 +88,17 @@ pub(crate) fn build_and_run(args: &[String]) -> Result<()> {
             options.caddy = Some(caddy()?);
         }
     }
-    let folder = shell::target_dir()?.join(SHIPPED);
+    let folder = shell::target_dir()?.join(PROFILE);
     if let Some(server) = &options.server {
         let found = fs::canonicalize(server).with_context(|| format!("there is no {}", server.display()))?;
         options.server = Some(found);
     } else if options.needs_peers() {
-        eprintln!("building shimmercat (profile {SHIPPED}; the first time takes several minutes)");
-        build(&["-p", "shimmercat", "--profile", SHIPPED])?;
-        options.server = Some(folder.join("shimmercat"));
-        options.profile = SHIPPED.to_owned();
+        eprintln!("building shimmercat (`cargo xtask dist`; the first time takes several minutes)");
+        options.server = Some(dist::build()?.join("shimmercat"));
+        options.profile = PROFILE.to_owned();
     }
-    eprintln!("building the load (profile {SHIPPED})");
-    build(&["-p", "xtask", "--features", "xtask/bench", "--profile", SHIPPED])?;
+    eprintln!("building the load (profile {PROFILE})");
+    build(&["-p", "xtask", "--features", "xtask/bench", "--profile", PROFILE])?;
     become_built(&folder.join("xtask"), &options)
 }
 
@@ -101,6 +111,23 @@ pub(crate) fn smoke() -> Result<()> {
     options.server = Some(folder.join("shimmercat"));
     options.profile = "debug".to_owned();
     shell::run(&mut built(&folder.join("xtask"), &options)?)
+}
+
+/// Has a program that counts do all kinds of work for a while.
+pub(crate) fn train(server: &Path) -> Result<()> {
+    outside::ensure(PROGRAMS)?;
+    build(&["-p", "xtask", "--features", "xtask/bench", "--profile", PROFILE])?;
+    let mut args = vec![
+        "--train".to_owned(),
+        "--quick".to_owned(),
+        "--seconds".to_owned(),
+        "2".to_owned(),
+    ];
+    args.extend(TRAINING.map(str::to_owned));
+    let mut options = Options::read(&args)?;
+    options.server = Some(server.to_owned());
+    options.profile = "counting".to_owned();
+    shell::run(&mut built(&shell::target_dir()?.join(PROFILE).join("xtask"), &options)?)
 }
 
 fn build(args: &[&str]) -> Result<()> {

@@ -33,6 +33,8 @@ pub(super) struct Plan {
     /// Whether it is only to be seen that a row works.
     pub(super) quick: bool,
     peers: Vec<String>,
+    /// Whether it is only to be worked.
+    train: bool,
 }
 
 /// `cargo xtask bench`, from start to end.
@@ -95,6 +97,7 @@ impl Plan {
             time: Duration::try_from_secs_f64(options.seconds.unwrap_or(seconds)).context("no such time")?,
             quick: options.quick,
             peers: options.peers.clone(),
+            train: options.train,
         })
     }
 
@@ -109,7 +112,7 @@ impl Plan {
     /// Who takes part in a row, we last.
     pub(super) fn servers(&self, row: &Row) -> Vec<Server> {
         let is_wanted = |server: &Server| {
-            self.peers.is_empty() || self.peers.iter().any(|peer| Server::named(peer) == Some(*server))
+            (!self.train && self.peers.is_empty()) || self.peers.iter().any(|peer| Server::named(peer) == Some(*server))
         };
         row.peers
             .iter()
@@ -150,6 +153,7 @@ fn run(plan: &Plan, options: &Options) -> Result<Run> {
         app: ports,
         core: cores.0,
         program,
+        trains: options.train,
         caddy: options.caddy.clone(),
     };
     let mut bench = Bench::new(plan, kit, app);
