@@ -34,7 +34,7 @@ usage: cargo xtask COMMAND
   test [ARG…]      install what the tests need, then run them all (ARGs go to the test runner)
   bench [ROW…]     measure ShimmerCat and its peers, in turns on one core; writes docs/benchmarks.md (`bench --help`)
   dist [--plain]   build the programs as they are shipped, arranged by what was counted at work (--plain: without that)
-  ci               everything that CI runs: fmt, clippy, tidy, pages, one short row of bench, test
+  ci               everything that CI runs: fmt, clippy, tidy, pages, one short row of bench, instructions, test
   instructions [--update] [MODE…]
                    count what a request costs the server, under callgrind, and compare with what is written down
   tidy             the rules of the repository: arrows between rooms, headers, licences, names in documents
