@@ -57,6 +57,11 @@ impl Bell {
         }
     }
 
+    /// For somebody who may ring.
+    pub(super) fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
     /// For those who may ring.
     pub(super) fn cx(&self) -> Context<'_> {
         Context::from_waker(&self.waker)

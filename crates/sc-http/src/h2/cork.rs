@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -54,6 +54,8 @@ pub(crate) struct Corked<IO> {
     taken: usize,
     /// Whether all was read in this turn that was there: the engine asks again each time that it is polled.
     is_dry: bool,
+    /// Who wants to know that more came; whoever reads, unless that is said.
+    reader: Option<Waker>,
     /// The end of what was written before our side ended.
     parting: Vec<u8>,
     /// Whether our SETTINGS frame is complete.
@@ -107,6 +109,7 @@ pub(crate) fn cork<IO>(io: IO, watch: Option<Watch>) -> (Cork<IO>, Rc<RefCell<Co
         is_mute: false,
         taken: 0,
         is_dry: false,
+        reader: None,
         is_settled: false,
         parting: Vec::new(),
     };
@@ -137,6 +140,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Corked<IO> {
     /// The connection error that a frame was, once, and the bound that it ran into. What follows that frame is not read.
     pub(crate) fn take_violation(&mut self) -> Option<(Reason, Option<Limit>)> {
         self.violation.take()
+    }
+
+    /// Has somebody else woken than the engine when more came: in a turn in which all was read, the engine is not let through
+    /// again, whatever it was woken for.
+    pub(crate) fn wake_instead(&mut self, reader: Waker) {
+        self.reader = Some(reader);
     }
 
     /// The connection has its turn: it may take in some more.
@@ -242,6 +251,41 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Corked<IO> {
         }
     }
 
+    /// Reads, and looks at what came.
+    fn poll_take(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let has_many_heads = self.watch.as_ref().is_some_and(|watch| watch.frames.has_many_heads());
+        if self.taken >= TURN_BYTES || has_many_heads {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        self.is_dry = self.watch.is_some() && read.is_pending();
+        match ready!(read) {
+            // TLS without close_notify: an end all the same, since every message has its own.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            read => read?,
+        }
+        let came = buf.filled().get(before..).unwrap_or_default();
+        self.is_eof |= came.is_empty();
+        let Some(watch) = &mut self.watch else {
+            return Poll::Ready(Ok(()));
+        };
+        let inspected = watch.frames.inspect(came);
+        self.taken += came.len();
+        let Err(bad) = inspected else {
+            return Poll::Ready(Ok(()));
+        };
+        self.violation = Some((bad.reason, bad.limit));
+        self.is_mute = true;
+        buf.set_filled(before + bad.at);
+        if bad.at == 0 {
+            Poll::Pending
+        } else {
+            Poll::Ready(Ok(()))
+        }
+    }
+
     fn poll_write_pieces(&mut self, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let total: usize = pieces.iter().map(|piece| piece.len()).sum();
         loop {
@@ -278,44 +322,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Corked<IO> {
 impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Cork<IO> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut corked = self.0.borrow_mut();
-        let corked = &mut *corked;
         if let Some(watch) = &mut corked.watch {
             watch.hear();
         }
         if corked.is_mute || corked.is_dry {
             return Poll::Pending;
         }
-        let has_many_heads = corked.watch.as_ref().is_some_and(|watch| watch.frames.has_many_heads());
-        if corked.taken >= TURN_BYTES || has_many_heads {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let before = buf.filled().len();
-        let read = Pin::new(&mut corked.io).poll_read(cx, buf);
-        corked.is_dry = corked.watch.is_some() && read.is_pending();
-        match ready!(read) {
-            // TLS without close_notify: an end all the same, since every message has its own.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
-            read => read?,
-        }
-        let came = buf.filled().get(before..).unwrap_or_default();
-        corked.is_eof |= came.is_empty();
-        let Some(watch) = &mut corked.watch else {
-            return Poll::Ready(Ok(()));
+        let Some(reader) = corked.reader.take() else {
+            return corked.poll_take(cx, buf);
         };
-        let inspected = watch.frames.inspect(came);
-        corked.taken += came.len();
-        let Err(bad) = inspected else {
-            return Poll::Ready(Ok(()));
-        };
-        corked.violation = Some((bad.reason, bad.limit));
-        corked.is_mute = true;
-        buf.set_filled(before + bad.at);
-        if bad.at == 0 {
-            Poll::Pending
-        } else {
-            Poll::Ready(Ok(()))
-        }
+        let taken = corked.poll_take(&mut Context::from_waker(&reader), buf);
+        corked.reader = Some(reader);
+        taken
     }
 }
 

@@ -122,13 +122,17 @@ where
         called: Delay::new(&drain, called, drain.goaway_after),
     };
     let bells = Bells {
+        input: Bell::new(),
         engine: Bell::new(),
         exchanges: Bell::new(),
     };
+    corked.borrow_mut().wake_instead(bells.input.waker());
     let fault = poll_fn(|cx| {
+        bells.input.enter(cx);
         bells.engine.enter(cx);
         bells.exchanges.enter(cx);
         let over = driver.poll(begin, &mut end, &bells, cx);
+        bells.input.leave();
         bells.engine.leave();
         bells.exchanges.leave();
         over
@@ -205,7 +209,9 @@ type Begin<'a, F> = dyn Fn(http::Request<RecvStream>, SendResponse<Bytes>, usize
 
 /// Who may want the driver.
 struct Bells {
-    /// The engine, and the stream that it reads and writes.
+    /// The stream that is read: looked at once in a turn, before it is read.
+    input: Bell,
+    /// The engine, and the stream that it writes.
     engine: Bell,
     /// The exchanges.
     exchanges: Bell,
@@ -253,6 +259,7 @@ where
         if self.ending.is_none() && self.poll_is_drained(end, cx) {
             self.end();
         }
+        bells.input.take();
         self.corked.borrow_mut().begin_turn();
         for round in 0..=ROUNDS {
             let has_new = match self.accept(begin, bells) {
