@@ -159,7 +159,7 @@ limits! {
     resets_per_second, "resets-per-second": count (1 to 10000) = "20",
         "HTTP/2: how fast that allowance grows again.",
         answers "rapid reset, CVE-2023-44487", as "10";
-    forced_resets, "forced-resets": count (1 to 100000) = "1024",
+    forced_resets, "forced-resets": count (1 to 100000) = "256",
         "HTTP/2: streams of one connection that its client may make us reset by its own mistakes, or refuse because there are \
          more than `streams`.",
         answers "MadeYouReset, CVE-2025-8671", as "50";

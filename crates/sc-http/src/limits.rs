@@ -67,7 +67,7 @@ impl Default for Limits {
             streams: 128,
             resets: 200,
             resets_per_second: 20,
-            forced_resets: 1024,
+            forced_resets: 256,
             control_frames: 10_000,
             control_frames_per_second: 1_000,
             stream_window_bytes: 256 << 10,

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use sc_testkit::program::Launch;
-use sc_testkit::{Curl, EchoServer, Http1, HttpApp, Request, TempProject, client, find_program, socks5};
+use sc_testkit::{Curl, EchoServer, Http1, HttpApp, Request, TempProject, client, eventually, find_program, socks5};
 
 use crate::kit::{PATIENCE, SITE, Shop, address, run};
 
@@ -96,9 +96,14 @@ mod internet_mode {
     fn children_use_the_redis_to_send_log_messages_to_the_parent_or_any_other_agent() {
         let shop = Shop::new();
         let master = shop.serve();
-        assert_eq!(master.curl(&format!("https://{SITE}/")).run().status, 200);
-        let told = master.wait_event("exchange", 1);
         let key = format!("sc:{}:log", master.status()["instance"].as_str().expect("a name"));
+        // Until a worker has found Redis, its first lines go to the master directly.
+        eventually("a worker's records go through Redis", PATIENCE, || {
+            assert_eq!(master.curl(&format!("https://{SITE}/")).run().status, 200);
+            let read = run_redis(&master, &["xrange", &key, "-", "+"]);
+            if read.contains("M30201") { Ok(()) } else { Err(read) }
+        });
+        let told = master.wait_event("exchange", 1);
         run_redis(&master, &["xgroup", "create", &key, "agents", "0"]);
         let read = run_redis(
             &master,
@@ -108,7 +113,7 @@ mod internet_mode {
                 "agents",
                 "one",
                 "count",
-                "100",
+                "1000",
                 "streams",
                 &key,
                 ">",
