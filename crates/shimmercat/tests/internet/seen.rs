@@ -101,6 +101,7 @@ fn status_tells_lanes_workers_and_their_next_renewal() {
     let shop = Shop::new();
     let master = shop.serve();
     master.wait_settled();
+    master.wait_event("bus_up", 1);
     let told = run(&shop, ["status"]);
     assert_eq!(told.status.code(), Some(0), "{}", told.stderr);
     for part in [
