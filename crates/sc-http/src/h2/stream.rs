@@ -339,22 +339,33 @@ struct Joining {
 
 impl Joining {
     /// Joins a stream of DATA frames to a tunnel (RFC 8441).
-    async fn join(mut self) -> bool {
-        let (head, respond) = (&mut self.head, &mut self.serving.respond);
+    async fn join(self) -> bool {
+        let Joining {
+            serving,
+            mut head,
+            mut io,
+            sort,
+            meter,
+            _guard,
+        } = self;
+        let Serving {
+            mut respond,
+            recv,
+            terms,
+            ..
+        } = serving;
         clean(&mut head.headers);
         head.headers.remove(CONTENT_LENGTH);
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             head.status = StatusCode::OK;
         }
-        self.meter.status.set(head.status.as_u16());
-        let head = std::mem::replace(head, Head::new(StatusCode::OK));
+        meter.status.set(head.status.as_u16());
         let Ok(send) = respond.send_response(response(head), false) else {
             return false;
         };
-        let mut channel = Channel::new(self.serving.recv.clone(), send, None);
+        let mut channel = Channel::new(recv, send, None);
         let ahead = BytesMut::new();
-        let drain = &self.serving.terms.drain;
-        match tunnel::join(&mut channel, ahead, &mut *self.io, self.sort, drain, &self.meter).await {
+        match tunnel::join(&mut channel, ahead, &mut *io, sort, &terms.drain, &meter).await {
             Ok(()) => true,
             Err(_) => {
                 respond.send_reset(Reason::CONNECT_ERROR);
