@@ -19,5 +19,5 @@ mod upgrade;
 
 #[test]
 fn no_test_file_is_forgotten() {
-    sc_testkit::assert_test_files_are_listed(env!("CARGO_MANIFEST_DIR"));
+    sc_testkit::assert_test_files_are_listed(env!("CARGO_MANIFEST_DIR"), "it");
 }

@@ -10,5 +10,5 @@ mod tickets;
 
 #[test]
 fn every_file_is_part_of_the_tests() {
-    sc_testkit::assert_test_files_are_listed(env!("CARGO_MANIFEST_DIR"));
+    sc_testkit::assert_test_files_are_listed(env!("CARGO_MANIFEST_DIR"), "it");
 }

@@ -15,5 +15,5 @@ mod world;
 
 #[test]
 fn every_file_of_this_folder_is_part_of_it() {
-    sc_testkit::assert_test_files_are_listed(env!("CARGO_MANIFEST_DIR"));
+    sc_testkit::assert_test_files_are_listed(env!("CARGO_MANIFEST_DIR"), "it");
 }

@@ -24,14 +24,5 @@ mod wordpress;
 
 #[test]
 fn no_file_is_forgotten() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it");
-    let main = include_str!("main.rs");
-    for entry in std::fs::read_dir(folder).expect("the folder of this file") {
-        let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
-        let module = name.trim_end_matches(".rs");
-        assert!(
-            module == "main" || main.contains(&format!("mod {module};")),
-            "{name} is not a module of main.rs"
-        );
-    }
+    sc_testkit::assert_test_files_are_listed(env!("CARGO_MANIFEST_DIR"), "it");
 }
