@@ -4,6 +4,7 @@
 //! What may be large is a sealed memfd instead: settings ([`Document`]), certificates, the root of the ticket keys. The
 //! counters of a worker need no message: both sides map the same memory ([`sc_net::counters`]).
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use sc_config::Settings;
@@ -108,6 +109,14 @@ pub(crate) enum ToMaster {
         /// Exchanges and tunnels that had to be cut.
         forced: u64,
     },
+}
+
+/// How many lanes both sides reckon with: one for each core, unless somebody has said how many.
+pub(crate) fn lanes(settings: &Settings) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    settings
+        .workers
+        .map_or_else(cores, |workers| usize::from(workers.get()))
 }
 
 /// All that decides how a worker serves.

@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::SystemTime;
@@ -29,7 +28,7 @@ use super::reload::Reloads;
 use super::tickets::SharedTickets;
 use super::{control, load, words};
 use crate::bus::{Instance, NoTally, Ring};
-use crate::messages::Document;
+use crate::messages::{Document, lanes};
 use crate::sockets::{Role, Sockets, Wanted};
 use crate::supervisor::{Rules, Supervisor};
 use crate::systemd::Service;
@@ -185,14 +184,6 @@ fn document(start: &Start, instance: Instance, sockets: &Sockets, bus: &Bus) -> 
         version: start.version.to_owned(),
         settings: start.settings.clone(),
     }
-}
-
-/// One for each core, unless somebody has said how many.
-fn lanes(settings: &Settings) -> usize {
-    let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    settings
-        .workers
-        .map_or_else(cores, |workers| usize::from(workers.get()))
 }
 
 fn rules(settings: &Settings) -> Rules {

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use super::diary::{Cells, Diary};
 use super::{HEARTBEAT, ORPHAN_TIME, Start};
 use crate::bus::{Beat, Fallback, Line, Ring, Shipper, Shipping, Target};
-use crate::messages::{Document, MOST_OUTCASTS, Outcast};
+use crate::messages::{Document, MOST_OUTCASTS, Outcast, lanes};
 use crate::network::PublicNetwork;
 
 /// A worker with less would shed in ordinary times.
@@ -312,10 +312,7 @@ fn network(document: &Document) -> Rc<PublicNetwork> {
 /// What no client gets more of. Where the file names no budget of memory, half of the machine's is for the workers.
 fn bounds(settings: &Settings) -> Bounds {
     let mut bounds = sc_compile::bounds(settings, &[]);
-    let lanes = settings.workers.map_or_else(
-        || std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64),
-        |lanes| u64::from(lanes.get()),
-    );
+    let lanes = lanes(settings) as u64;
     bounds.memory = bounds
         .memory
         .or_else(|| sc_net::memory::machine_bytes().map(|bytes| (bytes / 2 / lanes).max(LEAST_MEMORY)));
