@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::net::{TcpSocket, UnixStream};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::guard::{Forbidden, Guard};
 use crate::socks::Reply;
+use crate::stream::Fresh;
 use crate::{Stream, UpstreamAddr};
 
 /// How long one attempt is given before the next one starts beside it (RFC 8305 §8).
@@ -293,6 +295,9 @@ pub(crate) fn allowed(found: Vec<SocketAddr>, guard: &Guard) -> Result<Vec<Socke
 
 /// Alternates the families, beginning with that of the first address (RFC 8305 §4).
 fn interleave(addrs: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
+    if addrs.len() < 2 {
+        return addrs.into();
+    }
     let first_is_v6 = addrs.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) = addrs.into_iter().partition(|addr| addr.is_ipv6() == first_is_v6);
     let mut second = second.into_iter();
@@ -312,14 +317,23 @@ fn interleave(addrs: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
 async fn race(mut waiting: VecDeque<SocketAddr>, until: Instant) -> Result<(Stream, SocketAddr), Vec<Tried>> {
     let mut tried: Vec<Tried> = Vec::new();
     let mut running = FuturesUnordered::new();
-    let mut next_start = Instant::now();
+    let mut next_start = until;
     loop {
-        if next_start <= Instant::now() || running.is_empty() {
+        if running.is_empty() || next_start <= Instant::now() {
             if let Some(addr) = waiting.pop_front() {
                 let at = tried.len();
-                tried.push(Tried { addr, fault: None });
-                running.push(async move { (at, connect(addr).await) });
-                next_start = Instant::now() + ATTEMPT_DELAY;
+                let fault = match Attempt::begin(addr) {
+                    Ok(Attempt::Connected(stream)) => return Ok((stream, addr)),
+                    Ok(Attempt::Begun(socket)) => {
+                        running.push(async move { (at, ended(socket).await) });
+                        None
+                    }
+                    Err(fault) => Some(fault),
+                };
+                let pause = if fault.is_some() { Duration::ZERO } else { ATTEMPT_DELAY };
+                next_start = Instant::now() + pause;
+                tried.push(Tried { addr, fault });
+                continue;
             } else if running.is_empty() {
                 return Err(tried);
             }
@@ -345,14 +359,42 @@ async fn race(mut waiting: VecDeque<SocketAddr>, until: Instant) -> Result<(Stre
     }
 }
 
-async fn connect(addr: SocketAddr) -> io::Result<Stream> {
-    let socket = if addr.is_ipv6() {
-        TcpSocket::new_v6()
-    } else {
-        TcpSocket::new_v4()
-    }?;
-    socket.set_nodelay(true)?;
-    Ok(socket.connect(addr).await?.into())
+/// An attempt to connect.
+enum Attempt {
+    /// It has succeeded.
+    Connected(Stream),
+    /// Its outcome is not known yet.
+    Begun(TcpStream),
+}
+
+impl Attempt {
+    /// Begins one, and looks once how it went: within the machine it is over before connect(2) returns, although that says
+    /// that it has only begun.
+    fn begin(addr: SocketAddr) -> io::Result<Attempt> {
+        let kind = Type::STREAM.nonblocking().cloexec();
+        let socket = Socket::new(Domain::for_address(addr), kind, Some(Protocol::TCP))?;
+        socket.set_tcp_nodelay(true)?;
+        match socket.connect(&addr.into()) {
+            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
+            Err(_) | Ok(()) => {}
+        }
+        let is_connected = socket.peer_addr().is_ok();
+        let stream = TcpStream::from_std(socket.into())?;
+        Ok(if is_connected {
+            Attempt::Connected(Fresh::new(stream).into())
+        } else {
+            Attempt::Begun(stream)
+        })
+    }
+}
+
+/// Waits for the outcome of an attempt.
+async fn ended(begun: TcpStream) -> io::Result<Stream> {
+    begun.writable().await?;
+    match begun.take_error()? {
+        Some(fault) => Err(fault),
+        None => Ok(begun.into()),
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! [`Connection`] is what [`crate::accept`] hands on; whoever reads too far puts the rest into its `read_ahead`.
 //! [`Rewound`] puts such bytes in front of a stream again, so that TLS can be layered on it. TLS streams themselves
-//! live in sc-tls.
+//! live in sc-tls. A stream that was dialled is first written to without asking the runtime, see [`Fresh`].
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -11,6 +11,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
+use rustix::io::Errno;
+use rustix::net::SendFlags;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -23,6 +25,8 @@ use crate::{ClientAddr, LocalAddr};
 pub enum Stream {
     /// TCP, with `TCP_NODELAY` set.
     Tcp(TcpStream),
+    /// The same, dialled by us.
+    Dialled(Fresh),
     /// A unix stream socket.
     Unix(UnixStream),
     /// One of the others behind a simulated network.
@@ -34,6 +38,7 @@ impl Stream {
     pub fn into_tcp(self) -> Result<TcpStream, Stream> {
         match self {
             Stream::Tcp(tcp) => Ok(tcp),
+            Stream::Dialled(fresh) => Ok(fresh.tcp),
             other => Err(other),
         }
     }
@@ -42,6 +47,7 @@ impl Stream {
     pub(crate) fn plain(&self) -> Option<Plain<'_>> {
         match self {
             Stream::Tcp(tcp) => Some(Plain::Tcp(tcp)),
+            Stream::Dialled(fresh) => Some(Plain::Tcp(&fresh.tcp)),
             Stream::Unix(unix) => Some(Plain::Unix(unix)),
             Stream::Shaped(_) => None,
         }
@@ -49,15 +55,20 @@ impl Stream {
 
     /// Our own end of a TCP stream, as a SOCKS reply names it.
     pub fn bound(&self) -> Option<SocketAddr> {
+        self.tcp()?.local_addr().ok()
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
         match self {
-            Stream::Tcp(tcp) => tcp.local_addr().ok(),
+            Stream::Tcp(tcp) => Some(tcp),
+            Stream::Dialled(fresh) => Some(&fresh.tcp),
             Stream::Unix(_) | Stream::Shaped(_) => None,
         }
     }
 
     /// Makes the coming close a reset, so that the other end does not take a torn stream for a whole one.
     pub(crate) fn reset_on_close(&self) {
-        if let Stream::Tcp(tcp) = self {
+        if let Some(tcp) = self.tcp() {
             // Best effort: if it fails the stream ends with FIN instead.
             let _ = socket2::SockRef::from(tcp).set_linger(Some(std::time::Duration::ZERO));
         }
@@ -67,6 +78,12 @@ impl Stream {
 impl From<TcpStream> for Stream {
     fn from(tcp: TcpStream) -> Self {
         Stream::Tcp(tcp)
+    }
+}
+
+impl From<Fresh> for Stream {
+    fn from(fresh: Fresh) -> Self {
+        Stream::Dialled(fresh)
     }
 }
 
@@ -122,6 +139,7 @@ macro_rules! each {
     ($self:expr, $stream:ident => $call:expr) => {
         match $self.get_mut() {
             Stream::Tcp($stream) => $call,
+            Stream::Dialled($stream) => $call,
             Stream::Unix($stream) => $call,
             Stream::Shaped($stream) => $call,
         }
@@ -150,6 +168,7 @@ impl AsyncWrite for Stream {
     fn is_write_vectored(&self) -> bool {
         match self {
             Stream::Tcp(tcp) => tcp.is_write_vectored(),
+            Stream::Dialled(fresh) => fresh.is_write_vectored(),
             Stream::Unix(unix) => unix.is_write_vectored(),
             Stream::Shaped(shaped) => shaped.is_write_vectored(),
         }
@@ -161,6 +180,75 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         each!(self, stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}
+
+/// A TCP stream that was just connected.
+///
+/// Its first write goes to the kernel at once. The runtime would not try before it has heard that there is room, for which
+/// the task would have to wait for a turn of the loop; a new connection always has room.
+#[derive(Debug)]
+pub struct Fresh {
+    tcp: TcpStream,
+    is_written: bool,
+}
+
+impl Fresh {
+    /// Takes a stream that nothing was written to.
+    pub(crate) fn new(tcp: TcpStream) -> Self {
+        Fresh { tcp, is_written: false }
+    }
+
+    /// The first write, unless it was made or there is no room after all.
+    fn write_first(&mut self, write: impl FnOnce(BorrowedFd<'_>) -> Result<usize, Errno>) -> Option<io::Result<usize>> {
+        if self.is_written {
+            return None;
+        }
+        self.is_written = true;
+        match write(self.tcp.as_fd()) {
+            Err(Errno::AGAIN | Errno::INTR) => None,
+            written => Some(written.map_err(io::Error::from)),
+        }
+    }
+}
+
+impl AsyncRead for Fresh {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Fresh {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        match this.write_first(|socket| rustix::net::send(socket, data, SendFlags::NOSIGNAL)) {
+            Some(written) => Poll::Ready(written),
+            None => Pin::new(&mut this.tcp).poll_write(cx, data),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        match this.write_first(|socket| rustix::io::writev(socket, data)) {
+            Some(written) => Poll::Ready(written),
+            None => Pin::new(&mut this.tcp).poll_write_vectored(cx, data),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_shutdown(cx)
     }
 }
 

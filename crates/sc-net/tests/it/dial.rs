@@ -1,13 +1,18 @@
 //! Dialling: races, the guard on what a name resolves to, and what errors say.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::io::IoSlice;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use sc_net::dial::dial_with;
 use sc_net::socks::Reply;
-use sc_net::{DialError, Dialled, Forbidden, Guard, Host, Resolver, Stream, Target, UpstreamAddr};
+use sc_net::{DialError, Dialled, Forbidden, Guard, Host, Resolver, Target, UpstreamAddr};
 use socket2::{Domain, Socket, Type};
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::help::soon;
@@ -80,10 +85,42 @@ async fn a_black_hole_costs_a_quarter_of_a_second() {
         .unwrap();
     assert!(begun.elapsed() >= Duration::from_millis(240), "{:?}", begun.elapsed());
     assert_eq!(dialled.addr, UpstreamAddr::Tcp(listener.local_addr().unwrap()));
-    let Stream::Tcp(tcp) = dialled.stream else {
-        panic!("not TCP")
-    };
+    let tcp = dialled.stream.into_tcp().expect("TCP");
     assert!(tcp.nodelay().unwrap());
+}
+
+/// Neither needs a turn of the runtime, and what does not fit the first time follows.
+#[tokio::test]
+async fn within_the_machine_a_connection_is_made_and_written_to_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = UpstreamAddr::Tcp(listener.local_addr().unwrap());
+    for is_vectored in [false, true] {
+        let (guard, resolver) = (Guard::any(), Resolver::System);
+        let dialled = dial_with(&addr, &guard, DEADLINE, &resolver, None).now_or_never();
+        let mut stream = dialled.expect("connected at once").unwrap().stream;
+        let data: Vec<u8> = (0..32_u32 << 20).map(|at| (at % 251) as u8).collect();
+        let first = poll_fn(|cx| {
+            let stream = Pin::new(&mut stream);
+            match is_vectored {
+                true => stream.poll_write_vectored(cx, &[IoSlice::new(&data)]),
+                false => stream.poll_write(cx, &data),
+            }
+        });
+        let first = first.now_or_never().expect("written at once").unwrap();
+        assert!((1..data.len()).contains(&first), "{first}");
+        let (mut far, _) = listener.accept().await.unwrap();
+        let reads = async {
+            let mut read = Vec::new();
+            far.read_to_end(&mut read).await.unwrap();
+            read
+        };
+        let writes = async {
+            stream.write_all(&data[first..]).await.unwrap();
+            stream.shutdown().await.unwrap();
+        };
+        let (read, ()) = soon("the bytes", async { tokio::join!(reads, writes) }).await;
+        assert!(read == data, "{} bytes", read.len());
+    }
 }
 
 #[tokio::test]
