@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::ops::Range;
 
 use bytes::Bytes;
 use http::header::{Entry, FORWARDED, HeaderName};
@@ -23,10 +24,10 @@ pub(crate) fn is_of_family(name: &str) -> bool {
 }
 
 /// How many fields [`set`] adds at most, with room for one of the caller's.
-const SET: usize = 6;
+pub(crate) const SET: usize = 6;
 
-/// What a usual forwarded-element fits in.
-const TEXT_BYTES: usize = 96;
+/// What a forwarded-element is made of, without the authority.
+const TEXT_BYTES: usize = 80;
 
 /// What was seen of one request.
 #[derive(Clone, Copy, Debug)]
@@ -41,24 +42,25 @@ pub struct Seen<'a> {
     pub is_trusted: bool,
 }
 
-/// Sets `Forwarded`, `X-Forwarded-For`, `-Proto`, `-Host` and `-Port` on a request to an application.
+/// Makes the fields of a request those of the next hop: sets `Forwarded`, `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`.
 ///
-/// Shape: of a client that is not trusted, every field of the family is removed first.
-/// Source: RFC 7239 §4, §6.
-pub fn set(headers: &mut HeaderMap, seen: &Seen<'_>) {
-    if !seen.is_trusted {
-        hop::remove_all(headers, |name| is_of_family(name.as_str()));
-    }
+/// Shape: first goes what concerns one hop only, what is `unwanted` besides, and of a client that is not trusted every field
+/// of this family.
+/// Source: RFC 7239 §4, §6; RFC 9110 §7.6.1.
+pub fn set(headers: &mut HeaderMap, seen: &Seen<'_>, unwanted: impl Fn(&HeaderName) -> bool) {
+    hop::strip_with(headers, |name| {
+        (!seen.is_trusted && is_of_family(name.as_str())) || unwanted(name)
+    });
     headers.reserve(SET);
-    let mut text = String::with_capacity(TEXT_BYTES);
-    put_element(&mut text, seen);
-    append(headers, FORWARDED, &text);
-    text.clear();
-    put_client(&mut text, seen.client);
-    append(headers, X_FORWARDED_FOR, &text);
+    let mut text = String::with_capacity(TEXT_BYTES + seen.host.len());
+    let (client, host) = put_element(&mut text, seen);
+    // The values are parts of one text.
+    let text = Bytes::from(text);
+    append(headers, FORWARDED, text.clone());
+    append(headers, X_FORWARDED_FOR, text.slice(client));
     let scheme = HeaderValue::from_static(seen.scheme.as_str());
     headers.entry(X_FORWARDED_PROTO).or_insert(scheme);
-    if let Ok(host) = HeaderValue::from_str(seen.host) {
+    if let Ok(host) = HeaderValue::from_maybe_shared(text.slice(host)) {
         headers.entry(X_FORWARDED_HOST).or_insert(host);
     }
     let port = match (seen.host.rsplit_once(':'), seen.scheme) {
@@ -91,38 +93,39 @@ fn put_client(text: &mut String, client: Option<IpAddr>) {
     }
 }
 
-/// One forwarded-element; values that are no tokens are quoted.
-fn put_element(text: &mut String, seen: &Seen<'_>) {
+/// One forwarded-element; values that are no tokens are quoted. Gives back where the client and the host stand in it.
+fn put_element(text: &mut String, seen: &Seen<'_>) -> (Range<usize>, Range<usize>) {
     let is_v6 = seen.client.is_some_and(|client| client.to_canonical().is_ipv6());
     text.push_str(if is_v6 { "for=\"[" } else { "for=" });
-    put_client(text, seen.client);
+    let client = put(text, |text| put_client(text, seen.client));
     text.push_str(if is_v6 { "]\";proto=" } else { ";proto=" });
     text.push_str(seen.scheme.as_str());
     text.push_str(";host=");
-    quote_unless_token(text, seen.host);
+    // What an authority may hold needs no escapes.
+    let quote = if is_token(seen.host) { "" } else { "\"" };
+    text.push_str(quote);
+    let host = put(text, |text| text.push_str(seen.host));
+    text.push_str(quote);
+    (client, host)
 }
 
-fn quote_unless_token(text: &mut String, value: &str) {
+/// Where in the text something was put.
+fn put(text: &mut String, it: impl FnOnce(&mut String)) -> Range<usize> {
+    let start = text.len();
+    it(text);
+    start..text.len()
+}
+
+fn is_token(value: &str) -> bool {
     let is_tchar = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    if !value.is_empty() && value.bytes().all(is_tchar) {
-        text.push_str(value);
-        return;
-    }
-    text.push('"');
-    for c in value.chars() {
-        if matches!(c, '"' | '\\') {
-            text.push('\\');
-        }
-        text.push(c);
-    }
-    text.push('"');
+    !value.is_empty() && value.bytes().all(is_tchar)
 }
 
 /// Adds a member to a comma-separated field, joining all its lines.
-fn append(headers: &mut HeaderMap, name: HeaderName, member: &str) {
+fn append(headers: &mut HeaderMap, name: HeaderName, member: Bytes) {
     match headers.entry(name) {
         Entry::Vacant(vacant) => {
-            if let Ok(value) = HeaderValue::from_str(member) {
+            if let Ok(value) = HeaderValue::from_maybe_shared(member) {
                 vacant.insert(value);
             }
         }
@@ -132,7 +135,7 @@ fn append(headers: &mut HeaderMap, name: HeaderName, member: &str) {
                 text.extend_from_slice(line.as_bytes());
                 text.extend_from_slice(b", ");
             }
-            text.extend_from_slice(member.as_bytes());
+            text.extend_from_slice(&member);
             if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
                 lines.insert(value);
             }
@@ -153,7 +156,7 @@ pub fn fuzz_forwarded(input: &[u8]) {
     let came = crate::hop::fields_of(input.get(line.len()..).unwrap_or_default());
     let host = authority.to_string();
     let mut without = came.clone();
-    hop::remove_all(&mut without, |name| is_of_family(name.as_str()));
+    hop::strip_with(&mut without, |name| is_of_family(name.as_str()));
     for client in [None, Some(IpAddr::from([192, 0, 2, 1])), Some(IpAddr::from([0; 16]))] {
         let seen = |is_trusted| Seen {
             client,
@@ -162,14 +165,14 @@ pub fn fuzz_forwarded(input: &[u8]) {
             is_trusted,
         };
         let (mut strange, mut alone, mut trusted) = (came.clone(), without.clone(), came.clone());
-        set(&mut strange, &seen(false));
-        set(&mut alone, &seen(false));
+        set(&mut strange, &seen(false), |_| false);
+        set(&mut alone, &seen(false), |_| false);
         assert_eq!(strange, alone, "a stranger's claims come through");
         assert_eq!(strange[X_FORWARDED_HOST], host);
         let said = strange[FORWARDED].to_str().unwrap_or_default();
         let quoted = said.split_once(";host=").map_or("", |(_, host)| host);
         assert_eq!(quoted.trim_matches('"'), host, "an authority needs no escapes");
-        set(&mut trusted, &seen(true));
+        set(&mut trusted, &seen(true), |_| false);
         for name in [FORWARDED, X_FORWARDED_FOR] {
             assert_eq!(trusted.get_all(&name).iter().count(), 1, "lines are joined");
             assert!(trusted[&name].as_bytes().ends_with(strange[&name].as_bytes()));
@@ -201,7 +204,9 @@ mod tests {
                 host,
                 is_trusted,
             },
+            |name| name == "proxy",
         );
+        assert!(!headers.contains_key("proxy") && !headers.contains_key("keep-alive"));
         let names = [
             FORWARDED,
             X_FORWARDED_FOR,
@@ -221,6 +226,8 @@ mod tests {
         let came = &[
             ("x-forwarded-for", "1.1.1.1"),
             ("x-real-ip", "1.1.1.1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy", "1.1.1.1"),
             ("x-forwarded-prefix", "/elsewhere"),
             ("forwarded", "for=1.1.1.1"),
         ];

@@ -27,7 +27,19 @@ fn is_of_hop(name: &HeaderName) -> bool {
 /// Shape: `TE` stays as `trailers` when it held that, whatever else it held; all else of it goes.
 /// Source: RFC 9110 §7.6.1, §10.1.4.
 pub fn strip(headers: &mut HeaderMap) {
-    let found = those(headers, is_of_hop);
+    strip_with(headers, |_| false);
+}
+
+/// The same, and every field whose name meets a condition. `TE` is not among those.
+///
+/// Shape: each name is looked at once, which costs less than a search for each one that might be there: most are not.
+pub fn strip_with(headers: &mut HeaderMap, is_one: impl Fn(&HeaderName) -> bool) {
+    let mut found: SmallVec<[HeaderName; 4]> = SmallVec::new();
+    for name in headers.keys() {
+        if is_of_hop(name) || is_one(name) {
+            found.push(name.clone());
+        }
+    }
     if found.is_empty() {
         return;
     }
@@ -41,25 +53,6 @@ pub fn strip(headers: &mut HeaderMap) {
     if has_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
-}
-
-/// Removes the fields whose names meet a condition.
-///
-/// Shape: each name is looked at once, which costs less than a search for each one that might be there: most are not.
-pub fn remove_all(headers: &mut HeaderMap, is_one: impl Fn(&HeaderName) -> bool) {
-    for name in &those(headers, is_one) {
-        headers.remove(name);
-    }
-}
-
-fn those(headers: &HeaderMap, is_one: impl Fn(&HeaderName) -> bool) -> SmallVec<[HeaderName; 4]> {
-    let mut found = SmallVec::new();
-    for name in headers.keys() {
-        if is_one(name) {
-            found.push(name.clone());
-        }
-    }
-    found
 }
 
 /// Whether `TE` holds `trailers` (RFC 9110 §10.1.4).

@@ -175,7 +175,8 @@ pub(crate) fn parse_request(head: &Bytes, bounds: &Bounds) -> Result<RequestHead
         method,
         target,
         is_11: minor == 1,
-        headers: collect(head, request.headers, bounds)?,
+        // With room for what an application is told besides.
+        headers: collect(head, request.headers, forwarded::SET, bounds)?,
     })
 }
 
@@ -196,7 +197,7 @@ pub(crate) fn parse_response(head: &Bytes, bounds: &Bounds) -> Result<ResponseHe
     Ok(ResponseHead {
         status,
         is_11: minor == 1,
-        headers: collect(head, response.headers, bounds)?,
+        headers: collect(head, response.headers, 0, bounds)?,
     })
 }
 
@@ -208,7 +209,7 @@ pub(crate) fn parse_trailers(section: &Bytes, bounds: &Bounds) -> Result<HeaderM
     let mut storage = [httparse::EMPTY_HEADER; 64];
     match httparse::parse_headers(section, &mut storage) {
         Ok(httparse::Status::Complete((used, fields))) if used == section.len() => {
-            let mut trailers = collect(section, fields, bounds)?;
+            let mut trailers = collect(section, fields, 0, bounds)?;
             keep_trailers(&mut trailers);
             Ok(trailers)
         }
@@ -307,8 +308,13 @@ pub(crate) fn fuzz(input: &[u8]) {
 }
 
 /// Fields as a map; values share the memory of the head.
-fn collect(head: &Bytes, fields: &[httparse::Header<'_>], bounds: &Bounds) -> Result<HeaderMap, HeadError> {
-    let mut headers = HeaderMap::with_capacity(fields.len());
+fn collect(
+    head: &Bytes,
+    fields: &[httparse::Header<'_>],
+    room: usize,
+    bounds: &Bounds,
+) -> Result<HeaderMap, HeadError> {
+    let mut headers = HeaderMap::with_capacity(fields.len() + room);
     let mut bytes = 0;
     for field in fields {
         bytes += field.name.len() + field.value.len() + 32;

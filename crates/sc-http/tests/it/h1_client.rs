@@ -132,7 +132,7 @@ fn requests_are_written_from_what_was_understood() {
     check(
         out,
         "\r\n\r\n",
-        "GET / HTTP/1.1\r\nhost: a.example\r\nte: trailers\r\nx-b: 1\r\nconnection: te\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a.example\r\nx-b: 1\r\nte: trailers\r\nconnection: te\r\n\r\n",
     );
     check(
         outgoing(Method::POST, "/", Body::empty()),

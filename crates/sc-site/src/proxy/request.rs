@@ -6,7 +6,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sc_http::client::Outgoing;
 use sc_http::forwarded::{self, Seen};
-use sc_http::{Exchange, Fault, Kind, Side, hop};
+use sc_http::{Exchange, Fault, Kind, Side};
 
 use crate::Around;
 
@@ -32,15 +32,13 @@ pub(crate) fn check_loop(headers: &HeaderMap, marker: &HeaderValue) -> Result<()
 pub(crate) fn outgoing(exchange: &mut Exchange, around: &Around, marker: &HeaderValue) -> Outgoing {
     let authority = exchange.authority.text();
     let mut headers = std::mem::take(&mut exchange.headers);
-    hop::strip(&mut headers);
-    hop::remove_all(&mut headers, |name| *name == PROXY || is_look_alike(name));
     let seen = Seen {
         client: around.client.ip(),
         scheme: exchange.scheme,
         host: &authority,
         is_trusted: false,
     };
-    forwarded::set(&mut headers, &seen);
+    forwarded::set(&mut headers, &seen, |name| *name == PROXY || is_look_alike(name));
     headers.append(LOOP, marker.clone());
     Outgoing {
         method: exchange.method.clone(),

@@ -33,8 +33,7 @@ pub(super) fn prepare(out: &mut Outgoing) -> Result<Prepared, Fault> {
     }
     let declared = || framing::content_length(&out.headers).ok().flatten();
     let bytes = out.body.exact_bytes().or_else(declared);
-    hop::strip(&mut out.headers);
-    hop::remove_all(&mut out.headers, |name| {
+    hop::strip_with(&mut out.headers, |name| {
         *name == HOST || *name == CONTENT_LENGTH || *name == EXPECT
     });
     let framing = match bytes {
