@@ -49,9 +49,9 @@ fn site(domain: &Domain, settings: &Settings) -> SiteSpec {
     } = &domain.kind
     {
         spec.root = Some(FilesSpec {
-            dir: dir.clone(),
             is_spa: *spa,
             index: index.clone(),
+            ..FilesSpec::new(dir)
         });
     }
     spec.upstream = domain.consultant().map(|consultant| application(consultant, settings));

@@ -71,6 +71,9 @@ pub struct FilesSpec {
     pub is_spa: bool,
     /// Names that stand for their folder, in order of preference.
     pub index: Vec<String>,
+    /// How long what was seen of a file is taken for true. By default one request long for a developer, and 10 ms for the
+    /// public.
+    pub window: Option<Duration>,
 }
 
 impl FilesSpec {
@@ -80,6 +83,7 @@ impl FilesSpec {
             dir: dir.into(),
             is_spa: false,
             index: vec!["index.html".to_owned()],
+            window: None,
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::channel::{Channel, PIECE_BYTES, Received};
@@ -33,6 +33,15 @@ const LINGER_TIME: Duration = Duration::from_secs(1);
 
 /// How much of such a body is thrown away meanwhile.
 const LINGER_BYTES: usize = 256 << 10;
+
+/// Fields of one hop, which HTTP/2 has no use for.
+const FORBIDDEN: [&str; 5] = [
+    "connection",
+    "transfer-encoding",
+    "upgrade",
+    "keep-alive",
+    "proxy-connection",
+];
 
 /// What holds for all streams of a connection.
 pub(super) struct Terms {
@@ -477,16 +486,9 @@ fn frame(head: &mut Head, body: &Body, is_head: bool) -> Option<u64> {
 
 /// Removes what HTTP/2 forbids (RFC 9113 §8.2.2).
 fn clean(headers: &mut HeaderMap) {
-    static FORBIDDEN: [HeaderName; 5] = [
-        CONNECTION,
-        TRANSFER_ENCODING,
-        UPGRADE,
-        HeaderName::from_static("keep-alive"),
-        HeaderName::from_static("proxy-connection"),
-    ];
     // Seldom is one there, and to look for each would take longer.
-    if headers.keys().any(|name| FORBIDDEN.contains(name)) {
-        for name in &FORBIDDEN {
+    if headers.keys().any(|name| FORBIDDEN.contains(&name.as_str())) {
+        for name in FORBIDDEN {
             headers.remove(name);
         }
     }

@@ -151,7 +151,11 @@ impl Drop for Running {
 fn sites(folder: &std::path::Path, app: SocketAddr, tasks: &Rc<Tasks>) -> Sites {
     let name = |name| NamePattern::parse(name).unwrap();
     let mut files = SiteSpec::new(name(FILES));
-    files.root = Some(FilesSpec::new(folder));
+    files.root = Some(FilesSpec {
+        // Counting makes time run fast: no second look at a file may fall into the count, or it varies.
+        window: Some(Duration::from_secs(3600)),
+        ..FilesSpec::new(folder)
+    });
     let mut proxied = SiteSpec::new(name(APP));
     // As `{ port: N }` has it: the application listens on one of the two addresses of that name.
     proxied.upstream = Some(UpstreamSpec::new(UpstreamAddr::Name {

@@ -24,6 +24,8 @@ pub(crate) const ENTRY_BYTES: u64 = 64 << 10;
 const TOTAL_BYTES: usize = 16 << 20;
 /// What an entry takes besides its contents, roughly: two heads are most of it.
 const OVERHEAD: usize = 2 << 10;
+/// Room in a kept head for what is added to it each time: `Date`, and what a site's settings say.
+const MORE_FIELDS: usize = 4;
 
 /// The small files of all sites.
 #[derive(Debug, Default)]
@@ -82,7 +84,9 @@ impl Entry {
     /// Keeps the head of the whole file in a coding.
     pub(crate) fn put_head(&self, coding: Coding, head: &HeaderMap) {
         if self.head(coding).is_none() {
-            self.heads.borrow_mut().push((coding, Rc::new(head.clone())));
+            let mut head = head.clone();
+            head.reserve(MORE_FIELDS);
+            self.heads.borrow_mut().push((coding, Rc::new(head)));
         }
     }
 

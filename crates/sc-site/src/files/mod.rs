@@ -105,10 +105,10 @@ impl Files {
     /// The files of a folder.
     pub(crate) fn new(spec: FilesSpec, scripts: Option<Scripts>, cache: &Rc<Cache>, disclosure: Disclosure) -> Self {
         let (index, is_spa) = (spec.index, spec.is_spa);
-        let window = match disclosure {
+        let window = spec.window.unwrap_or(match disclosure {
             Disclosure::Developer => Duration::ZERO,
             Disclosure::Public => PUBLIC_WINDOW,
-        };
+        });
         Files {
             root: Root::new(spec.dir, window),
             index,

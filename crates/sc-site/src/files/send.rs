@@ -5,8 +5,8 @@
 //! asked for. What most requests want, the whole of a file that is kept, goes out with a head that was made before.
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE};
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::header::{ACCEPT_ENCODING, RANGE};
+use http::{HeaderMap, StatusCode};
 use sc_http::encoding::Coding;
 use sc_http::{Answer, Body, Exchange, Fault, Head};
 
@@ -20,6 +20,14 @@ use crate::Disclosure;
 const COMPRESSED_BYTES: u64 = 1 << 10;
 /// How often a file that shrinks under our hands is looked up again.
 const LOOKS: usize = 3;
+/// Fields of a request because of which less than the whole file may be the answer.
+const LESS: [&str; 5] = [
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-unmodified-since",
+    "range",
+];
 
 impl Files {
     /// Sends a file whose form for the request, and all that decides about that form, is kept and was seen in this window.
@@ -191,8 +199,7 @@ impl Files {
 
 /// The whole of a kept file, when its head was made before and nothing in the request could want less than that.
 fn known(coding: Coding, entry: &Entry, content: &Bytes, request: &HeaderMap) -> Option<Answer> {
-    static LESS: [HeaderName; 5] = [IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE];
-    if request.keys().any(|name| LESS.contains(name)) {
+    if request.keys().any(|name| LESS.contains(&name.as_str())) {
         return None;
     }
     let headers = (*entry.head(coding)?).clone();
