@@ -50,7 +50,7 @@ impl Priority {
 
     /// Takes over the members of a dictionary (RFC 9651 §3.2). Those that mean nothing, or are out of range, change nothing.
     fn read(&mut self, value: &[u8]) -> Option<()> {
-        let mut rest = value.trim_ascii();
+        let mut rest = trim(value);
         while !rest.is_empty() {
             let key_bytes = rest.iter().take_while(|byte| is_key(**byte)).count();
             let (key, after) = rest.split_at_checked(key_bytes)?;
@@ -67,11 +67,11 @@ impl Priority {
                 (b"i", b"=?0") => self.is_incremental = Some(false),
                 _ => {}
             }
-            rest = after.trim_ascii_start();
+            rest = trim(after);
             if rest.is_empty() {
                 break;
             }
-            rest = rest.strip_prefix(b",")?.trim_ascii_start();
+            rest = trim(rest.strip_prefix(b",")?);
             // A comma with nothing behind it.
             if rest.is_empty() {
                 return None;
@@ -79,6 +79,14 @@ impl Priority {
         }
         Some(())
     }
+}
+
+/// Removes optional whitespace, which is space and tab only: a frame may hold other bytes.
+fn trim(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
+        text = rest;
+    }
+    text
 }
 
 fn is_key(byte: u8) -> bool {
@@ -98,14 +106,19 @@ fn member(text: &[u8]) -> Option<(&[u8], &[u8])> {
             b')' => depth = depth.checked_sub(1)?,
             b';' if depth == 0 => value_bytes = value_bytes.or(Some(at)),
             b',' if depth == 0 => {
-                return Some((text.get(..value_bytes.unwrap_or(at))?.trim_ascii_end(), text.get(at..)?));
+                return Some((trim(text.get(..value_bytes.unwrap_or(at))?), text.get(at..)?));
             }
             b' '..=b'~' | b'\t' => {}
             _ => return None,
         }
     }
     let is_whole = !is_quoted && depth == 0;
-    is_whole.then(|| (text.get(..value_bytes.unwrap_or(text.len())).unwrap_or(text), &[][..]))
+    is_whole.then(|| {
+        (
+            trim(text.get(..value_bytes.unwrap_or(text.len())).unwrap_or(text)),
+            &[][..],
+        )
+    })
 }
 
 /// Reads any bytes as a value, for fuzzing.
@@ -114,7 +127,7 @@ fn member(text: &[u8]) -> Option<(&[u8], &[u8])> {
 pub fn fuzz(value: &[u8]) {
     let Some(said) = Priority::parse(value) else { return };
     assert!(said.urgency.is_none_or(|urgency| urgency <= LAST_URGENCY));
-    if value.trim_ascii().is_empty() {
+    if trim(value).is_empty() {
         assert_eq!(said, Priority::default());
         return;
     }
@@ -170,6 +183,9 @@ mod tests {
             ("a=\"x", None),
             ("a=(1", None),
             ("u=1, \u{e4}", None),
+            ("u=1 ;x", said(Some(1), None)),
+            ("\t u=1 ", said(Some(1), None)),
+            ("u=7; x\r\n", None),
         ] {
             assert_eq!(Priority::parse(value.as_bytes()), expected, "{value}");
         }
