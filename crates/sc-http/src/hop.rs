@@ -65,6 +65,12 @@ pub fn connection_has(headers: &HeaderMap, option: &str) -> bool {
     list(headers, &CONNECTION).any(|member| member.eq_ignore_ascii_case(option))
 }
 
+/// Whether a name is a token (RFC 9110 §5.1). Those that came over HTTP/2 need not be: of all that is none, the `http` crate
+/// lets a quotation mark through there, and HTTP/1.1 could not carry it on.
+pub(crate) fn is_token(name: &HeaderName) -> bool {
+    !name.as_str().as_bytes().contains(&b'"')
+}
+
 /// Whether a text names a protocol to switch to: a token, and maybe a slash and another (RFC 9110 §7.8).
 pub(crate) fn is_protocol(text: &str) -> bool {
     let is_tchar = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
@@ -136,6 +142,17 @@ pub(crate) fn trim(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_are_no_tokens_are_known_and_no_trailers() {
+        let odd = HeaderName::from_lowercase(b"x\"a").expect("the crate takes it");
+        assert!(!is_token(&odd) && is_token(&TE));
+        let mut trailers = HeaderMap::new();
+        trailers.insert(odd, HeaderValue::from_static("1"));
+        trailers.insert("x-b", HeaderValue::from_static("2"));
+        crate::h1::head::keep_trailers(&mut trailers);
+        assert!(trailers.len() == 1 && trailers.contains_key("x-b"));
+    }
 
     fn check(fields: &[(&'static str, &'static str)], left: &[(&str, &str)]) {
         let mut headers = HeaderMap::new();

@@ -38,7 +38,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use self::args::Options;
 use crate::dist::{self, PROFILE};
@@ -91,6 +91,7 @@ pub(crate) fn build_and_run(args: &[String]) -> Result<()> {
     let folder = shell::target_dir()?.join(PROFILE);
     if let Some(server) = &options.server {
         let found = fs::canonicalize(server).with_context(|| format!("there is no {}", server.display()))?;
+        ensure!(found.is_file(), "{} is no program", found.display());
         options.server = Some(found);
     } else if options.needs_peers() {
         eprintln!("building shimmercat (`cargo xtask dist`; the first time takes several minutes)");

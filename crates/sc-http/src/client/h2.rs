@@ -301,7 +301,10 @@ impl Exchange {
                         if interims > MOST_INTERIM {
                             return Poll::Ready(Err(broken("too many interim responses")));
                         }
-                        interim.send(clean(head.into_parts().0));
+                        match clean(head.into_parts().0) {
+                            Ok(head) => interim.send(head),
+                            Err(fault) => return Poll::Ready(Err(fault)),
+                        }
                     }
                     Poll::Ready(None | Some(Err(_))) => has_final = true,
                 }
@@ -323,7 +326,7 @@ impl Exchange {
     /// Decides what follows a final head.
     fn receive(self, response: Response<RecvStream>, out: &Outgoing, limits: &ClientLimits) -> Result<Incoming, Fault> {
         let (parts, recv) = response.into_parts();
-        let head = clean(parts);
+        let head = clean(parts)?;
         if head.headers.len() > limits.header_fields || field_bytes(&head.headers) > limits.header_bytes {
             return Err(broken("the header fields of the response are too large or too many"));
         }
@@ -441,13 +444,19 @@ fn head(out: &mut Outgoing, declared: Option<u64>) -> Result<Request<()>, Fault>
     Ok(request)
 }
 
-fn clean(parts: http::response::Parts) -> Head {
+/// The head of a response, without what concerns one hop.
+///
+/// Errors: a name that HTTP/1.1 could not carry.
+fn clean(parts: http::response::Parts) -> Result<Head, Fault> {
     let mut headers = parts.headers;
+    if !headers.keys().all(hop::is_token) {
+        return Err(broken("a field name of the response is not a token"));
+    }
     hop::strip(&mut headers);
-    Head {
+    Ok(Head {
         status: parts.status,
         headers,
-    }
+    })
 }
 
 /// The fault of a request that never left.
@@ -483,4 +492,23 @@ fn failed(error: h2::Error, has_begun: bool) -> Fault {
 
 fn broken(detail: &str) -> Fault {
     Fault::new(Side::Upstream, Kind::UpstreamProtocol, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn names_that_are_no_tokens_are_not_passed_on() {
+        let head = |name: &'static [u8]| {
+            let mut response = Response::new(());
+            let name = HeaderName::from_lowercase(name).expect("the crate takes it");
+            response.headers_mut().insert(name, HeaderValue::from_static("1"));
+            clean(response.into_parts().0).map_err(|fault| fault.kind())
+        };
+        assert!(head(b"x-a").is_ok_and(|head| head.headers.len() == 1));
+        assert!(matches!(head(b"x\"a"), Err(Kind::UpstreamProtocol)));
+    }
 }

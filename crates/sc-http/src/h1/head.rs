@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-use crate::forwarded;
+use crate::{forwarded, hop};
 
 /// Most fields that a head may have, whatever the settings say: they are tokenised on the stack.
 const MOST_FIELDS: usize = 256;
@@ -218,7 +218,8 @@ pub(crate) fn parse_trailers(section: &Bytes, bounds: &Bounds) -> Result<HeaderM
     }
 }
 
-/// Removes the fields that have no business after a body: framing, routing, authentication, and what must be known before.
+/// Removes the fields that have no business after a body: framing, routing, authentication, what must be known before, and
+/// names that are none.
 pub(crate) fn keep_trailers(trailers: &mut HeaderMap) {
     const FORBIDDEN: [&str; 30] = [
         "transfer-encoding",
@@ -264,7 +265,9 @@ pub(crate) fn keep_trailers(trailers: &mut HeaderMap) {
         let name = name.replace('_', "-");
         forwarded::is_of_family(&name) || name.starts_with("if-") || name.starts_with("shimmercat-") || name == "proxy"
     };
-    let names = trailers.keys().filter(|name| is_taken_for_ours(name.as_str()));
+    let names = trailers
+        .keys()
+        .filter(|name| is_taken_for_ours(name.as_str()) || !hop::is_token(name));
     for name in names.cloned().collect::<Vec<_>>() {
         trailers.remove(name);
     }

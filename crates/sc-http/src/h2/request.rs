@@ -6,7 +6,7 @@ use http::header::{CONTENT_LENGTH, COOKIE, HOST};
 use http::{HeaderMap, HeaderValue, Method};
 
 use super::field_bytes;
-use crate::{Authority, Fault, Form, Kind, Limit, Limits, Scheme, Side};
+use crate::{Authority, Fault, Form, Kind, Limit, Limits, Scheme, Side, hop};
 
 /// A request head, understood.
 #[derive(Debug)]
@@ -36,6 +36,9 @@ pub(super) fn understand(parts: http::request::Parts, limits: &Limits) -> Result
     if headers.values().any(|value| has_outer_space(value.as_bytes())) {
         return Err(bad("a field value begins or ends with a space"));
     }
+    if !headers.keys().all(hop::is_token) {
+        return Err(bad("a field name is not a token"));
+    }
     let protocol = extensions.get::<Protocol>();
     if method == Method::CONNECT && protocol.is_none() {
         return Err(refused(Kind::NotImplemented, "CONNECT is not offered over HTTP/2"));
@@ -61,7 +64,7 @@ pub(super) fn understand(parts: http::request::Parts, limits: &Limits) -> Result
     let expects_continue = crate::h1::expectation(&headers)
         .map_err(|_| refused(Kind::ExpectationFailed, "the expectation is not supported"))?;
     join_cookies(&mut headers);
-    if protocol.is_some_and(|protocol| !crate::hop::is_protocol(protocol.as_str())) {
+    if protocol.is_some_and(|protocol| !hop::is_protocol(protocol.as_str())) {
         return Err(bad(":protocol names no protocol"));
     }
     let upgrade = protocol.map(|protocol| protocol.as_str().to_ascii_lowercase().into());

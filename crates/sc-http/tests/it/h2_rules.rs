@@ -550,6 +550,12 @@ fn requests_are_taken_and_refused_as_written() {
         ),
         Row(
             "8.2.1",
+            "a name with a quotation mark",
+            vec![and(&[("x\"a", "1")])],
+            "answered 400".to_owned(),
+        ),
+        Row(
+            "8.2.1",
             "a value with a line break",
             vec![and(&[("x-a", "1\r\nx-b: 2")])],
             goaway(PROTOCOL_ERROR),
