@@ -108,15 +108,17 @@ fn check_length(headers: &HeaderMap) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Joins cookie crumbs (RFC 9113 §8.2.3).
+/// Joins cookie crumbs (RFC 9113 §8.2.3). Empty ones are left out: no value may end in a space.
 fn join_cookies(headers: &mut HeaderMap) {
-    let mut crumbs = headers.get_all(COOKIE).into_iter();
-    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else {
+    let crumbs = headers.get_all(COOKIE);
+    if crumbs.iter().nth(1).is_none() {
         return;
-    };
-    let mut whole = BytesMut::from(first.as_bytes());
-    for crumb in std::iter::once(second).chain(crumbs) {
-        whole.extend_from_slice(b"; ");
+    }
+    let mut whole = BytesMut::new();
+    for crumb in crumbs.iter().filter(|crumb| !crumb.is_empty()) {
+        if !whole.is_empty() {
+            whole.extend_from_slice(b"; ");
+        }
         whole.extend_from_slice(crumb.as_bytes());
     }
     if let Ok(whole) = HeaderValue::from_maybe_shared(whole.freeze()) {
@@ -136,4 +138,28 @@ fn bad(detail: &str) -> Fault {
 
 fn refused(kind: Kind, detail: &str) -> Fault {
     Fault::new(Side::Downstream, kind, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crumbs_become_one_cookie() {
+        for (crumbs, expected) in [
+            (&["a=b"][..], "a=b"),
+            (&["a=b", "c=d", "e"], "a=b; c=d; e"),
+            (&["a=b", ""], "a=b"),
+            (&["", "a=b", "", "c"], "a=b; c"),
+            (&["", ""], ""),
+        ] {
+            let mut headers = HeaderMap::new();
+            for crumb in crumbs {
+                headers.append(COOKIE, HeaderValue::from_static(crumb));
+            }
+            join_cookies(&mut headers);
+            let cookies: Vec<_> = headers.get_all(COOKIE).iter().collect();
+            assert_eq!(cookies, [expected], "{crumbs:?}");
+        }
+    }
 }
