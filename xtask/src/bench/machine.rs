@@ -65,9 +65,8 @@ pub(super) fn facts(
         (
             "ShimmerCat",
             format!(
-                "{}, revision {}, {}",
+                "{}, {}",
                 said(&program.display().to_string(), &["--version"]),
-                revision(),
                 built(profile)
             ),
         ),
@@ -93,7 +92,7 @@ pub(super) fn facts(
     Ok(facts)
 }
 
-/// A short name of the moment of the source that is measured.
+/// A short name of the moment of the source that was built.
 fn revision() -> String {
     let git = |args: &[&str]| said("git", &[&["-C", &shell::root().display().to_string()], args].concat());
     let changed = match git(&["status", "--porcelain", "--untracked-files=no"]).is_empty() {
@@ -106,7 +105,11 @@ fn revision() -> String {
 fn built(profile: &str) -> String {
     match profile {
         "" => "a program that was given".to_owned(),
-        profile => format!("profile `{profile}`, {}", said("rustc", &["--version"])),
+        profile => format!(
+            "revision {}, profile `{profile}`, {}",
+            revision(),
+            said("rustc", &["--version"])
+        ),
     }
 }
 
