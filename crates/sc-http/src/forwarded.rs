@@ -102,7 +102,7 @@ fn put_element(text: &mut String, seen: &Seen<'_>) -> (Range<usize>, Range<usize
     text.push_str(seen.scheme.as_str());
     text.push_str(";host=");
     // What an authority may hold needs no escapes.
-    let quote = if is_token(seen.host) { "" } else { "\"" };
+    let quote = if hop::is_token(seen.host) { "" } else { "\"" };
     text.push_str(quote);
     let host = put(text, |text| text.push_str(seen.host));
     text.push_str(quote);
@@ -114,11 +114,6 @@ fn put(text: &mut String, it: impl FnOnce(&mut String)) -> Range<usize> {
     let start = text.len();
     it(text);
     start..text.len()
-}
-
-fn is_token(value: &str) -> bool {
-    let is_tchar = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    !value.is_empty() && value.bytes().all(is_tchar)
 }
 
 /// Adds a member to a comma-separated field, joining all its lines.

@@ -65,16 +65,20 @@ pub fn connection_has(headers: &HeaderMap, option: &str) -> bool {
     list(headers, &CONNECTION).any(|member| member.eq_ignore_ascii_case(option))
 }
 
-/// Whether a name is a token (RFC 9110 §5.1). Those that came over HTTP/2 need not be: of all that is none, the `http` crate
-/// lets a quotation mark through there, and HTTP/1.1 could not carry it on.
-pub(crate) fn is_token(name: &HeaderName) -> bool {
+/// Whether a text is a token (RFC 9110 §5.6.2).
+pub(crate) fn is_token(text: &str) -> bool {
+    let is_tchar = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !text.is_empty() && text.bytes().all(is_tchar)
+}
+
+/// Whether HTTP/1.1 can carry a name: whether it is a token (RFC 9110 §5.1). Those that came over HTTP/2 need not be: of all
+/// that is none, the `http` crate lets a quotation mark through there.
+pub(crate) fn is_portable(name: &HeaderName) -> bool {
     !name.as_str().as_bytes().contains(&b'"')
 }
 
 /// Whether a text names a protocol to switch to: a token, and maybe a slash and another (RFC 9110 §7.8).
 pub(crate) fn is_protocol(text: &str) -> bool {
-    let is_tchar = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    let is_token = |part: &str| !part.is_empty() && part.bytes().all(is_tchar);
     match text.split_once('/') {
         Some((name, version)) => is_token(name) && is_token(version),
         None => is_token(text),
@@ -139,6 +143,14 @@ pub(crate) fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
 }
 
+/// The same of bytes that need not be text.
+pub(crate) fn trim_bytes(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,7 +158,7 @@ mod tests {
     #[test]
     fn names_that_are_no_tokens_are_known_and_no_trailers() {
         let odd = HeaderName::from_lowercase(b"x\"a").expect("the crate takes it");
-        assert!(!is_token(&odd) && is_token(&TE));
+        assert!(!is_portable(&odd) && is_portable(&TE));
         let mut trailers = HeaderMap::new();
         trailers.insert(odd, HeaderValue::from_static("1"));
         trailers.insert("x-b", HeaderValue::from_static("2"));

@@ -4,6 +4,8 @@
 
 use http::{HeaderMap, HeaderName};
 
+use crate::hop;
+
 /// The field's name.
 const PRIORITY: HeaderName = HeaderName::from_static("priority");
 
@@ -50,7 +52,7 @@ impl Priority {
 
     /// Takes over the members of a dictionary (RFC 9651 §3.2). Those that mean nothing, or are out of range, change nothing.
     fn read(&mut self, value: &[u8]) -> Option<()> {
-        let mut rest = trim(value);
+        let mut rest = hop::trim_bytes(value);
         while !rest.is_empty() {
             let key_bytes = rest.iter().take_while(|byte| is_key(**byte)).count();
             let (key, after) = rest.split_at_checked(key_bytes)?;
@@ -67,11 +69,11 @@ impl Priority {
                 (b"i", b"=?0") => self.is_incremental = Some(false),
                 _ => {}
             }
-            rest = trim(after);
+            rest = hop::trim_bytes(after);
             if rest.is_empty() {
                 break;
             }
-            rest = trim(rest.strip_prefix(b",")?);
+            rest = hop::trim_bytes(rest.strip_prefix(b",")?);
             // A comma with nothing behind it.
             if rest.is_empty() {
                 return None;
@@ -79,14 +81,6 @@ impl Priority {
         }
         Some(())
     }
-}
-
-/// Removes optional whitespace, which is space and tab only: a frame may hold other bytes.
-fn trim(mut text: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
-        text = rest;
-    }
-    text
 }
 
 fn is_key(byte: u8) -> bool {
@@ -106,7 +100,7 @@ fn member(text: &[u8]) -> Option<(&[u8], &[u8])> {
             b')' => depth = depth.checked_sub(1)?,
             b';' if depth == 0 => value_bytes = value_bytes.or(Some(at)),
             b',' if depth == 0 => {
-                return Some((trim(text.get(..value_bytes.unwrap_or(at))?), text.get(at..)?));
+                return Some((hop::trim_bytes(text.get(..value_bytes.unwrap_or(at))?), text.get(at..)?));
             }
             b' '..=b'~' | b'\t' => {}
             _ => return None,
@@ -115,7 +109,7 @@ fn member(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let is_whole = !is_quoted && depth == 0;
     is_whole.then(|| {
         (
-            trim(text.get(..value_bytes.unwrap_or(text.len())).unwrap_or(text)),
+            hop::trim_bytes(text.get(..value_bytes.unwrap_or(text.len())).unwrap_or(text)),
             &[][..],
         )
     })
@@ -127,7 +121,7 @@ fn member(text: &[u8]) -> Option<(&[u8], &[u8])> {
 pub fn fuzz(value: &[u8]) {
     let Some(said) = Priority::parse(value) else { return };
     assert!(said.urgency.is_none_or(|urgency| urgency <= LAST_URGENCY));
-    if trim(value).is_empty() {
+    if hop::trim_bytes(value).is_empty() {
         assert_eq!(said, Priority::default());
         return;
     }

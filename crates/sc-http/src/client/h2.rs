@@ -15,7 +15,7 @@ use bytes::Bytes;
 use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
 use h2::ext::Protocol;
 use h2::{PingPong, Reason, RecvStream};
-use http::header::{CONTENT_LENGTH, EXPECT, HOST};
+use http::header::CONTENT_LENGTH;
 use http::uri::{Authority, PathAndQuery, Uri};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::{Frame, SizeHint};
@@ -414,10 +414,7 @@ fn poll_upload(upload: &mut Option<Upload>, cx: &mut Context<'_>) -> Result<(), 
 /// Makes the request head from what was understood.
 fn head(out: &mut Outgoing, declared: Option<u64>) -> Result<Request<()>, Fault> {
     let internal = |detail: &str| Fault::new(Side::Local, Kind::Internal, detail.to_owned());
-    hop::strip(&mut out.headers);
-    for name in [HOST, CONTENT_LENGTH, EXPECT] {
-        out.headers.remove(name);
-    }
+    out.strip();
     let authority = Authority::try_from(out.authority.as_str()).map_err(|_| internal("an authority is malformed"))?;
     let path = PathAndQuery::try_from(&*out.target).map_err(|_| internal("a request target is malformed"))?;
     let uri = Uri::builder()
@@ -449,7 +446,7 @@ fn head(out: &mut Outgoing, declared: Option<u64>) -> Result<Request<()>, Fault>
 /// Errors: a name that HTTP/1.1 could not carry.
 fn clean(parts: http::response::Parts) -> Result<Head, Fault> {
     let mut headers = parts.headers;
-    if !headers.keys().all(hop::is_token) {
+    if !headers.keys().all(hop::is_portable) {
         return Err(broken("a field name of the response is not a token"));
     }
     hop::strip(&mut headers);

@@ -6,11 +6,12 @@
 mod h1;
 mod h2;
 
+use http::header::{CONTENT_LENGTH, EXPECT, HOST};
 use http::{HeaderMap, Method};
 
 pub use self::h1::H1;
 pub use self::h2::{H2, h2_handshake};
-use crate::{Body, Duplex, Fault, Head, Scheme};
+use crate::{Body, Duplex, Fault, Head, Scheme, hop};
 
 /// One request to an application.
 #[derive(Debug)]
@@ -29,6 +30,15 @@ pub struct Outgoing {
     pub upgrade: Option<Box<str>>,
     /// The body; its exact size, where known, becomes `Content-Length`.
     pub body: Body,
+}
+
+impl Outgoing {
+    /// Removes the fields that are ignored.
+    fn strip(&mut self) {
+        hop::strip_with(&mut self.headers, |name| {
+            *name == HOST || *name == CONTENT_LENGTH || *name == EXPECT
+        });
+    }
 }
 
 /// What an application answered.

@@ -96,7 +96,7 @@ fn parse(bytes: &Bytes, bounds: Bounds) -> Result<Head, HeadError> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let colon = memchr::memchr(b':', line).ok_or(HeadError::Field)?;
         let (name, value) = line.split_at_checked(colon).ok_or(HeadError::Field)?;
-        let value = trim(value.get(1..).unwrap_or_default());
+        let value = hop::trim_bytes(value.get(1..).unwrap_or_default());
         counted += name.len() + value.len() + 32;
         if counted > bounds.header_bytes || at >= bounds.fields {
             return Err(HeadError::TooLarge);
@@ -134,12 +134,4 @@ fn status(headers: &HeaderMap) -> Result<StatusCode, HeadError> {
         return Err(HeadError::Status);
     }
     Ok(status)
-}
-
-/// Removes spaces and tabs at both ends.
-fn trim(mut text: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
-        text = rest;
-    }
-    text
 }

@@ -6,6 +6,7 @@ use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 
 use super::head::HeadError;
+use crate::hop;
 
 /// What the fields of a head say about the body.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -49,15 +50,11 @@ fn chunked(headers: &HeaderMap) -> Result<(), HeadError> {
         let line = line
             .to_str()
             .map_err(|_| HeadError::Malformed("Transfer-Encoding is malformed"))?;
-        for coding in line.split(',').map(crate::hop::trim) {
+        for coding in line.split(',').map(hop::trim) {
             codings += 1;
             is_last = coding.eq_ignore_ascii_case("chunked");
             chunked += usize::from(is_last);
-            let is_token = !coding.is_empty()
-                && coding
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"-_.!#$%&'*+^`|~".contains(&b));
-            if !is_token {
+            if !hop::is_token(coding) {
                 return Err(HeadError::Malformed("Transfer-Encoding is malformed"));
             }
             has_unknown |= !is_last && !KNOWN.iter().any(|known| coding.eq_ignore_ascii_case(known));

@@ -267,7 +267,7 @@ pub(crate) fn keep_trailers(trailers: &mut HeaderMap) {
     };
     let names = trailers
         .keys()
-        .filter(|name| is_taken_for_ours(name.as_str()) || !hop::is_token(name));
+        .filter(|name| is_taken_for_ours(name.as_str()) || !hop::is_portable(name));
     for name in names.cloned().collect::<Vec<_>>() {
         trailers.remove(name);
     }

@@ -33,10 +33,14 @@ pub(super) fn understand(parts: http::request::Parts, limits: &Limits) -> Result
     if headers.len() > limits.header_fields || field_bytes(&headers) > limits.header_bytes {
         return Err(refused(Kind::HeadersTooLarge, "the header fields are too large or too many").at(Limit::Headers));
     }
-    if headers.values().any(|value| has_outer_space(value.as_bytes())) {
+    // RFC 9113 §8.2.1
+    if headers
+        .values()
+        .any(|value| hop::trim_bytes(value.as_bytes()).len() < value.len())
+    {
         return Err(bad("a field value begins or ends with a space"));
     }
-    if !headers.keys().all(hop::is_token) {
+    if !headers.keys().all(hop::is_portable) {
         return Err(bad("a field name is not a token"));
     }
     let protocol = extensions.get::<Protocol>();
@@ -124,12 +128,6 @@ fn join_cookies(headers: &mut HeaderMap) {
     if let Ok(whole) = HeaderValue::from_maybe_shared(whole.freeze()) {
         headers.insert(COOKIE, whole);
     }
-}
-
-/// Whether a value is malformed by RFC 9113 §8.2.1.
-fn has_outer_space(value: &[u8]) -> bool {
-    let is_space = |b: Option<&u8>| matches!(b, Some(b' ' | b'\t'));
-    is_space(value.first()) || is_space(value.last())
 }
 
 fn bad(detail: &str) -> Fault {

@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use http::Method;
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, TE};
+use http::header::TE;
 
 use crate::client::Outgoing;
 use crate::h1::framing;
 use crate::h1::send::{Framing, put_field, put_fields, put_length};
 use crate::h1::wire::Outbox;
-use crate::{Body, Fault, Kind, Side, hop};
+use crate::{Body, Fault, Kind, Side};
 
 /// A request on its way: the head is in the outbox.
 pub(super) struct Prepared {
@@ -33,9 +33,7 @@ pub(super) fn prepare(out: &mut Outgoing) -> Result<Prepared, Fault> {
     }
     let declared = || framing::content_length(&out.headers).ok().flatten();
     let bytes = out.body.exact_bytes().or_else(declared);
-    hop::strip_with(&mut out.headers, |name| {
-        *name == HOST || *name == CONTENT_LENGTH || *name == EXPECT
-    });
+    out.strip();
     let framing = match bytes {
         Some(0) => Framing::Nothing,
         Some(bytes) => Framing::Length(bytes),
