@@ -60,7 +60,7 @@ impl Network for LittleNetwork {
         self.ledger.borrow_mut().note(target, refusal);
     }
 
-    fn page<'a>(&'a self, exchange: Exchange, _around: &'a Around) -> LocalFuture<'a, Answer> {
+    fn page<'a>(&'a self, exchange: Box<Exchange>, _around: &'a Around) -> LocalFuture<'a, Answer> {
         Box::pin(async move { self.page.answer(&exchange, &self.names(), &self.ledger.borrow()) })
     }
 

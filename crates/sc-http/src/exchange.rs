@@ -192,8 +192,9 @@ pub trait Service: 'static {
 
     /// Answers one exchange.
     ///
+    /// Shape: an exchange goes through many hands, and a future holds what it is given twice; so it is on the heap.
     /// Cancel: dropped when the client gives up; whatever the service has to note is in a guard of its own.
-    fn answer(&self, exchange: Exchange) -> impl Future<Output = Answer>;
+    fn answer(&self, exchange: Box<Exchange>) -> impl Future<Output = Answer>;
 
     /// Whether a request may begin on a connection that has so many `open`; HTTP/2 only. Otherwise its client is told that
     /// nothing of it was processed.

@@ -41,7 +41,7 @@ impl Network for PublicNetwork {
 
     fn refused(&self, _target: &Target, _refusal: &Refusal) {}
 
-    fn page<'a>(&'a self, _exchange: Exchange, _around: &'a Around) -> LocalFuture<'a, Answer> {
+    fn page<'a>(&'a self, _exchange: Box<Exchange>, _around: &'a Around) -> LocalFuture<'a, Answer> {
         Box::pin(std::future::ready(
             faults::plain(StatusCode::NOT_FOUND).answer(Form::Text),
         ))

@@ -49,8 +49,8 @@ pub async fn serve(
 async fn one(conn: Connection, limits: Rc<Limits>, drain: Drain, handler: Handler) {
     struct Control(Handler);
     impl Service for Control {
-        async fn answer(&self, exchange: Exchange) -> Answer {
-            (self.0)(exchange).await
+        async fn answer(&self, exchange: Box<Exchange>) -> Answer {
+            (self.0)(*exchange).await
         }
     }
     let Connection {

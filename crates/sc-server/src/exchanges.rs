@@ -42,7 +42,7 @@ impl Service for Exchanges {
         ))
     }
 
-    async fn answer(&self, exchange: Exchange) -> Answer {
+    async fn answer(&self, exchange: Box<Exchange>) -> Answer {
         let notes = Rc::new(Notes::default());
         let mut begun = begin(&self.shared, &self.around, &exchange, &notes);
         if exchange.protocol != Protocol::Http2 && !self.admits(0) {
@@ -71,7 +71,7 @@ impl Service for Exchanges {
 }
 
 impl Exchanges {
-    async fn by_site(&self, exchange: Exchange, notes: Rc<Notes>) -> Answer {
+    async fn by_site(&self, exchange: Box<Exchange>, notes: Rc<Notes>) -> Answer {
         let sites = self.shared.current_sites();
         let is_inside = self.around.entry.is_inside();
         match sites.find(exchange.authority.host()) {
@@ -96,7 +96,7 @@ pub(crate) struct Redirects {
 }
 
 impl Service for Redirects {
-    async fn answer(&self, exchange: Exchange) -> Answer {
+    async fn answer(&self, exchange: Box<Exchange>) -> Answer {
         let notes = Rc::new(Notes::default());
         let begun = begin(&self.shared, &self.around, &exchange, &notes);
         under_way(begun, self.to_https(&exchange))

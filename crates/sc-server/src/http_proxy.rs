@@ -75,7 +75,7 @@ struct ProxyService {
 }
 
 impl Service for ProxyService {
-    async fn answer(&self, exchange: Exchange) -> Answer {
+    async fn answer(&self, exchange: Box<Exchange>) -> Answer {
         let notes = Rc::new(Notes::default());
         if exchange.form == Form::Authority {
             return contained(
@@ -90,7 +90,7 @@ impl Service for ProxyService {
 }
 
 impl ProxyService {
-    async fn connect(&self, exchange: Exchange) -> Answer {
+    async fn connect(&self, exchange: Box<Exchange>) -> Answer {
         if let Some(answer) = self.ask_for_credentials(&exchange) {
             return answer;
         }
@@ -116,7 +116,7 @@ impl ProxyService {
         }
     }
 
-    async fn plain(&self, exchange: Exchange) -> Answer {
+    async fn plain(&self, exchange: Box<Exchange>) -> Answer {
         match exchange.form {
             Form::Absolute => match self.ask_for_credentials(&exchange) {
                 Some(answer) => answer,
@@ -127,7 +127,7 @@ impl ProxyService {
     }
 
     /// A request to the port itself.
-    async fn own_page(&self, exchange: Exchange) -> Answer {
+    async fn own_page(&self, exchange: Box<Exchange>) -> Answer {
         let is_loopback = self.around.client.ip().is_none_or(|ip| ip.is_loopback());
         if !is_loopback || !is_own_name(&exchange.authority, &self.around.local) {
             let words = "shimmercat: this is a proxy port; its own pages are only at its loopback address\n";
@@ -137,7 +137,7 @@ impl ProxyService {
     }
 
     /// A request as it is sent to a proxy: `GET http://host/path`.
-    async fn absolute(&self, exchange: Exchange) -> Answer {
+    async fn absolute(&self, exchange: Box<Exchange>) -> Answer {
         if exchange.scheme == Scheme::Https {
             return text(StatusCode::BAD_REQUEST, "shimmercat: use CONNECT for https\n");
         }
@@ -152,7 +152,7 @@ impl ProxyService {
     }
 
     /// Sends a plain-HTTP request on to another machine, over a connection of its own.
-    async fn forward(&self, exchange: Exchange, stream: sc_net::Stream) -> Answer {
+    async fn forward(&self, exchange: Box<Exchange>, stream: sc_net::Stream) -> Answer {
         let mut headers = exchange.headers;
         hop::strip(&mut headers);
         headers.remove(header::PROXY_AUTHORIZATION);
@@ -167,7 +167,7 @@ impl ProxyService {
         };
         let limits = ClientLimits::default();
         match H1::new(stream)
-            .send(outgoing, &exchange.interim, &limits, Box::new(drop))
+            .send(Box::new(outgoing), &exchange.interim, &limits, Box::new(drop))
             .await
         {
             Ok(Incoming::Response { mut head, body }) => {

@@ -27,7 +27,7 @@ pub trait Network {
     fn refused(&self, target: &Target, refusal: &Refusal);
 
     /// Answers a request that was made to the proxy port itself (start page, PAC file).
-    fn page<'a>(&'a self, exchange: Exchange, around: &'a Around) -> LocalFuture<'a, Answer>;
+    fn page<'a>(&'a self, exchange: Box<Exchange>, around: &'a Around) -> LocalFuture<'a, Answer>;
 
     /// Makes the page for a plain HTTP request to a name that is refused.
     fn refusal_page(&self, exchange: &Exchange, refusal: &Refusal) -> Answer;

@@ -92,7 +92,7 @@ async fn answer(io: DuplexStream, shared: &Shared) -> SelfTestError {
 struct Found(std::rc::Rc<sc_site::Sites>);
 
 impl Service for Found {
-    async fn answer(&self, exchange: Exchange) -> Answer {
+    async fn answer(&self, exchange: Box<Exchange>) -> Answer {
         let status = match self.0.find(exchange.authority.host()) {
             Some(_) => StatusCode::NO_CONTENT,
             None => StatusCode::MISDIRECTED_REQUEST,
@@ -125,7 +125,7 @@ async fn ask(io: DuplexStream, host: &str) -> Result<(), SelfTestError> {
     };
     let (interim, limits) = (Interim::default(), ClientLimits::default());
     let sent = tokio::select! {
-        sent = client.send(out, &interim, &limits) => sent,
+        sent = client.send(Box::new(out), &interim, &limits) => sent,
         () = driver => return Err(SelfTestError::Ended),
     };
     match sent {

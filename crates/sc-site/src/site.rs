@@ -104,7 +104,7 @@ impl Site {
     ///
     /// Shape: always an answer; faults have become pages. `notes` tells what happened, also when the future is dropped.
     /// Cancel: a request under way to the application is given up with its connection.
-    pub async fn answer(&self, exchange: Exchange, around: &Around, notes: &Rc<Notes>) -> Answer {
+    pub async fn answer(&self, exchange: Box<Exchange>, around: &Around, notes: &Rc<Notes>) -> Answer {
         notes.set_site(&self.label);
         let mut answer = self.route(exchange, around, notes).await;
         self.set_headers(&mut answer);
@@ -125,7 +125,7 @@ impl Site {
         Some(answer)
     }
 
-    async fn route(&self, mut exchange: Exchange, around: &Around, notes: &Rc<Notes>) -> Answer {
+    async fn route(&self, mut exchange: Box<Exchange>, around: &Around, notes: &Rc<Notes>) -> Answer {
         if exchange.method == Method::CONNECT && exchange.upgrade.is_none() {
             notes.set_handler(Handler::Page);
             return pages::faults::plain(StatusCode::NOT_IMPLEMENTED).answer(pages::Form::Text);
@@ -139,18 +139,17 @@ impl Site {
         if let Some(files) = self.files.as_ref().filter(|files| is_for_files || files.has_scripts()) {
             match files.answer(exchange, notes).await {
                 Found::Answer(answer) => return answer,
-                Found::Program(given_back, found) => (exchange, program) = (*given_back, Some(found)),
+                Found::Program(given_back, found) => (exchange, program) = (given_back, Some(found)),
                 // An application is asked for programs that are there, and for nothing else.
                 Found::Nothing(given_back) if files.has_scripts() => {
                     notes.set_handler(Handler::Page);
                     return pages::faults::not_found(&given_back, &notes.tried(), self.disclosure);
                 }
-                Found::Nothing(given_back) => exchange = *given_back,
+                Found::Nothing(given_back) => exchange = given_back,
             }
         }
         match &self.upstream {
-            // On the heap, so that a connection which waits for requests, or serves files, does not hold its size.
-            Some(upstream) => Box::pin(upstream.answer(exchange, program, around, notes)).await,
+            Some(upstream) => upstream.answer(exchange, program, around, notes).await,
             None => {
                 notes.set_handler(Handler::Page);
                 pages::faults::not_found(&exchange, &notes.tried(), self.disclosure)

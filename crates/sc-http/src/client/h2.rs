@@ -157,19 +157,23 @@ impl H2 {
     /// Errors: [`Retry::Safe`] when the application says, or we know, that it has not looked at the request; the request
     /// comes back with the error as long as its body is whole.
     /// Cancel: the stream is reset.
-    pub async fn send(&self, out: Outgoing, interim: &Interim, limits: &ClientLimits) -> Result<Incoming, SendError> {
+    pub async fn send(
+        &self,
+        out: Box<Outgoing>,
+        interim: &Interim,
+        limits: &ClientLimits,
+    ) -> Result<Incoming, SendError> {
         let mut out = out;
         let spare = out.body.take_ready();
         if let Some(bytes) = &spare {
             out.body = Body::full(bytes.clone());
         }
-        let sent = self.send_head(&mut out, limits).await;
-        let mut exchange = match sent {
+        let mut exchange = match self.send_head(&mut out, limits).await {
             Ok(exchange) => exchange,
             Err(fault) => {
                 return Err(SendError {
                     fault,
-                    outgoing: Some(Box::new(out)),
+                    outgoing: Some(out),
                 });
             }
         };
@@ -183,7 +187,7 @@ impl H2 {
                     .or_else(|| exchange.upload.and_then(Upload::into_untouched));
                 let outgoing = body.filter(|_| fault.retryable() != Retry::No).map(|body| {
                     out.body = body;
-                    Box::new(out)
+                    out
                 });
                 Err(SendError { fault, outgoing })
             }

@@ -49,7 +49,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> FastCgi<IO> {
     /// Cancel: the connection is closed, which is how an application learns that nobody waits any more.
     pub async fn send(
         self,
-        mut out: Outgoing,
+        mut out: Box<Outgoing>,
         call: &Call,
         limits: &ClientLimits,
         complain: Listener,
@@ -64,7 +64,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> FastCgi<IO> {
         let length = match put {
             Ok(length) => length,
             Err(fault) => {
-                let outgoing = Some(Box::new(out));
+                let outgoing = Some(out);
                 return Err(SendError { fault, outgoing });
             }
         };
@@ -83,7 +83,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> FastCgi<IO> {
                 let body = spare.map(Body::full).or_else(|| transfer.into_untouched());
                 let outgoing = body.filter(|_| fault.retryable() != Retry::No).map(|body| {
                     out.body = body;
-                    Box::new(out)
+                    out
                 });
                 return Err(SendError { fault, outgoing });
             }

@@ -74,7 +74,7 @@ pub(super) struct Application {
 }
 
 impl Service for Application {
-    async fn answer(&self, mut exchange: Exchange) -> Answer {
+    async fn answer(&self, mut exchange: Box<Exchange>) -> Answer {
         let at = note(&self.seen, Seen::of(&exchange));
         let mut body = Noted {
             body: std::mem::take(&mut exchange.body),
@@ -104,7 +104,7 @@ pub(super) struct Proxy {
 }
 
 impl Service for Proxy {
-    async fn answer(&self, mut exchange: Exchange) -> Answer {
+    async fn answer(&self, mut exchange: Box<Exchange>) -> Answer {
         let at = note(&self.taken, Seen::of(&exchange));
         self.given.borrow_mut().push(None);
         let body = std::mem::take(&mut exchange.body);
@@ -145,7 +145,10 @@ impl Service for Proxy {
         let behind = Rc::new(Application { seen: seen.clone() });
         let application = h1::serve(far, BytesMut::new(), Scheme::Http, behind, &bounds, no_drain());
         let sent = async {
-            match H1::new(near).send(out, &interim, &client_limits, Box::new(drop)).await {
+            match H1::new(near)
+                .send(Box::new(out), &interim, &client_limits, Box::new(drop))
+                .await
+            {
                 Ok(Incoming::Response { head, mut body }) => {
                     while let Some(Ok(_)) = body.frame().await {}
                     head.status

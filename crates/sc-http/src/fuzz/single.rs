@@ -128,8 +128,8 @@ fn put_frames(out: &mut Vec<u8>, input: &[u8]) {
     }
 }
 
-fn get(method: &Method) -> Outgoing {
-    Outgoing {
+fn get(method: &Method) -> Box<Outgoing> {
+    Box::new(Outgoing {
         method: method.clone(),
         target: "/".into(),
         authority: "a.example".into(),
@@ -137,7 +137,7 @@ fn get(method: &Method) -> Outgoing {
         headers: HeaderMap::new(),
         upgrade: None,
         body: Body::empty(),
-    }
+    })
 }
 
 fn check_head(head: &Head) {

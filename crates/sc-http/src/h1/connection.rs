@@ -200,7 +200,7 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
             Some(answer) => answer,
             None => {
                 // On the heap, so that a connection that waits for a next request does not hold its size.
-                let mut answering = Box::pin(service.answer(exchange));
+                let mut answering = Box::pin(service.answer(Box::new(exchange)));
                 match self.answer(answering.as_mut(), &interim, asked).await {
                     Ok(answer) => answer,
                     Err(fault) => return After::Gone(Some(fault)),

@@ -157,7 +157,7 @@ struct Serving {
 
 /// A request, and what its response depends on.
 struct Asked {
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     about: About,
 }
 
@@ -172,11 +172,12 @@ struct About {
 impl Serving {
     /// Has the request answered if that can be now.
     fn begin<S: Service>(self, service: &S, request: Request, cx: &mut Context<'_>) -> Stage {
-        let asked = self.open(request);
-        let Some(answer) = service.answer_now(&asked.exchange) else {
-            return Stage::Asked(Box::new((self, asked)));
+        let (exchange, about) = self.open(request);
+        let Some(answer) = service.answer_now(&exchange) else {
+            let exchange = Box::new(exchange);
+            return Stage::Asked(Box::new((self, Asked { exchange, about })));
         };
-        Stage::Answered(match self.send(service, answer, asked.about) {
+        Stage::Answered(match self.send(service, answer, about) {
             Answered::Sending(mut sending) if sending.is_small => match sending.poll(service, cx) {
                 Poll::Ready(is_whole) => Answered::Over(is_whole),
                 Poll::Pending => Answered::Sending(sending),
@@ -225,7 +226,7 @@ impl Serving {
     }
 
     /// Makes the exchange. The bytes of a stream that may become a tunnel are no body.
-    fn open(&self, request: Request) -> Asked {
+    fn open(&self, request: Request) -> (Exchange, About) {
         let meter = Rc::new(Meter::default());
         meter.stream.set(self.respond.stream_id().as_u32());
         let interim = Interim::default();
@@ -260,7 +261,7 @@ impl Serving {
             interim,
             meter,
         };
-        Asked { exchange, about }
+        (exchange, about)
     }
 
     /// Sends the head of a response; its body goes in the order that the client wants unless the answer itself says

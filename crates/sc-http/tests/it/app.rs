@@ -221,7 +221,7 @@ impl Service for App {
         Some(answer)
     }
 
-    async fn answer(&self, mut exchange: Exchange) -> Answer {
+    async fn answer(&self, mut exchange: Box<Exchange>) -> Answer {
         let guard = self.guard(&exchange);
         let mut answer = self.route(&mut exchange).await;
         answer.guard = Some(Box::new(guard));

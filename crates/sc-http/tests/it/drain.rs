@@ -330,7 +330,7 @@ impl Drop for Noted {
 }
 
 impl Service for Switch {
-    async fn answer(&self, exchange: Exchange) -> Answer {
+    async fn answer(&self, exchange: Box<Exchange>) -> Answer {
         let status = if exchange.protocol == Protocol::Http2 {
             StatusCode::OK
         } else {
@@ -375,7 +375,10 @@ async fn open(protocol: Protocol, upgrade: &str, room: usize) -> Open {
             upgrade: Some(upgrade.into()),
             body: Body::empty(),
         };
-        match h2.send(out, &Interim::default(), &ClientLimits::default()).await {
+        match h2
+            .send(Box::new(out), &Interim::default(), &ClientLimits::default())
+            .await
+        {
             Ok(Incoming::Upgraded { io, .. }) => io,
             _ => panic!("no tunnel"),
         }

@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{App, Made, fields, read_all};
 use crate::run;
 
-fn outgoing(method: Method, target: &str, body: Body) -> Outgoing {
+fn outgoing(method: Method, target: &str, body: Body) -> Box<Outgoing> {
     let headers = HeaderMap::new();
-    Outgoing {
+    Box::new(Outgoing {
         method,
         target: target.into(),
         authority: "a.example".into(),
@@ -24,10 +24,10 @@ fn outgoing(method: Method, target: &str, body: Body) -> Outgoing {
         headers,
         upgrade: None,
         body,
-    }
+    })
 }
 
-fn get(target: &str) -> Outgoing {
+fn get(target: &str) -> Box<Outgoing> {
     outgoing(Method::GET, target, Body::empty())
 }
 
@@ -46,7 +46,7 @@ struct Got {
     request: String,
 }
 
-async fn send(io: DuplexStream, out: Outgoing) -> Got {
+async fn send(io: DuplexStream, out: Box<Outgoing>) -> Got {
     let (interim, reused, limits) = (Interim::default(), Rc::new(Cell::new(false)), ClientLimits::default());
     let flag = reused.clone();
     let sent = H1::new(io)
@@ -81,7 +81,7 @@ async fn send(io: DuplexStream, out: Outgoing) -> Got {
 }
 
 /// An application that reads up to `until`, answers with `response`, and then ends or stays.
-fn scripted(out: Outgoing, until: &'static str, response: &'static str, stays: bool) -> Got {
+fn scripted(out: Box<Outgoing>, until: &'static str, response: &'static str, stays: bool) -> Got {
     run(async move {
         let (near, mut far) = duplex(1 << 16);
         let application = async move {
@@ -111,7 +111,7 @@ fn answered(response: &'static str) -> Got {
 #[test]
 fn requests_are_written_from_what_was_understood() {
     let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-    let check = |out: Outgoing, until: &'static str, expected: &str| {
+    let check = |out: Box<Outgoing>, until: &'static str, expected: &str| {
         let got = scripted(out, until, ok, true);
         assert_eq!(got.request, expected);
         assert!(got.is_reused && got.body == "ok");
@@ -303,7 +303,7 @@ fn upgrades_carry_bytes_both_ways() {
 }
 
 /// Our client against our server.
-fn joined(out: Outgoing) -> Got {
+fn joined(out: Box<Outgoing>) -> Got {
     run(async move {
         let (near, far) = duplex(3000);
         let serving = sc_http::h1::serve(

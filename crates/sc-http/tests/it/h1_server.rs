@@ -628,7 +628,7 @@ fn a_body_that_is_kept_too_long_is_stale() {
     run(async {
         struct Keeps(std::cell::RefCell<Option<sc_http::Body>>);
         impl sc_http::Service for Keeps {
-            async fn answer(&self, exchange: sc_http::Exchange) -> sc_http::Answer {
+            async fn answer(&self, exchange: Box<sc_http::Exchange>) -> sc_http::Answer {
                 *self.0.borrow_mut() = Some(exchange.body);
                 sc_http::Answer::new(crate::app::head(200, &[]), sc_http::Body::empty())
             }

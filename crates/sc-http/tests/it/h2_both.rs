@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{App, Made, Noted, fields, read_all};
 use crate::run;
 
-fn outgoing(method: Method, target: &str, body: Body) -> Outgoing {
+fn outgoing(method: Method, target: &str, body: Body) -> Box<Outgoing> {
     let headers = HeaderMap::new();
-    Outgoing {
+    Box::new(Outgoing {
         method,
         target: target.into(),
         authority: "a.example".into(),
@@ -25,10 +25,10 @@ fn outgoing(method: Method, target: &str, body: Body) -> Outgoing {
         headers,
         upgrade: None,
         body,
-    }
+    })
 }
 
-fn get(target: &str) -> Outgoing {
+fn get(target: &str) -> Box<Outgoing> {
     outgoing(Method::GET, target, Body::empty())
 }
 
@@ -54,7 +54,7 @@ struct Got {
     is_given_back: bool,
 }
 
-async fn send(h2: &H2, out: Outgoing) -> Got {
+async fn send(h2: &H2, out: Box<Outgoing>) -> Got {
     let (interim, limits, mut got) = (Interim::default(), ClientLimits::default(), Got::default());
     let sent = h2.send(out, &interim, &limits).await;
     while let Some(head) = interim.take() {
@@ -115,7 +115,7 @@ async fn connect(limits: Limits, room: usize) -> (H2, Talk) {
 }
 
 /// One request on a connection of its own.
-fn joined(out: Outgoing) -> Got {
+fn joined(out: Box<Outgoing>) -> Got {
     run(async move {
         let (h2, _talk) = connect(limits(), 3000).await;
         let got = send(&h2, out).await;

@@ -366,7 +366,7 @@ fn one_stream_fills_a_long_line_in_both_directions() {
         };
         let began = Instant::now();
         let (interim, limits) = (Interim::default(), ClientLimits::default());
-        let Ok(Incoming::Response { mut body, .. }) = h2.send(out, &interim, &limits).await else {
+        let Ok(Incoming::Response { mut body, .. }) = h2.send(Box::new(out), &interim, &limits).await else {
             panic!("no response")
         };
         let (said, _) = read_all(&mut body).await.unwrap();

@@ -265,8 +265,8 @@ impl Dialler {
     }
 }
 
-fn outgoing(site: &Site, target: &Target) -> Outgoing {
-    Outgoing {
+fn outgoing(site: &Site, target: &Target) -> Box<Outgoing> {
+    Box::new(Outgoing {
         method: target.method.clone(),
         target: target.path.as_str().into(),
         authority: site.name.clone(),
@@ -274,7 +274,7 @@ fn outgoing(site: &Site, target: &Target) -> Outgoing {
         headers: HeaderMap::new(),
         upgrade: None,
         body: Body::empty(),
-    }
+    })
 }
 
 /// Reads the whole answer.

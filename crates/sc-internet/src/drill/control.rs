@@ -34,7 +34,7 @@ async fn exchange(socket: &Path, method: Method, path: &str) -> Result<(u16, Val
     };
     let limits = ClientLimits::default();
     let sent = H1::new(stream)
-        .send(outgoing, &Interim::default(), &limits, Box::new(drop))
+        .send(Box::new(outgoing), &Interim::default(), &limits, Box::new(drop))
         .await;
     let (head, mut body) = match sent.map_err(|error| error.fault.chain())? {
         Incoming::Response { head, body } => (head, body),

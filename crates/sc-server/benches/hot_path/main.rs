@@ -210,7 +210,7 @@ impl Network for Nothing {
 
     fn refused(&self, _: &Target, _: &Refusal) {}
 
-    fn page<'a>(&'a self, _: Exchange, _: &'a Around) -> LocalFuture<'a, Answer> {
+    fn page<'a>(&'a self, _: Box<Exchange>, _: &'a Around) -> LocalFuture<'a, Answer> {
         Box::pin(async { Answer::new(Head::new(http::StatusCode::NOT_FOUND), Body::empty()) })
     }
 

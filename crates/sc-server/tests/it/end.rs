@@ -151,8 +151,8 @@ fn event_streams_end_between_two_events() {
     });
 }
 
-fn ask(path: &str) -> Outgoing {
-    Outgoing {
+fn ask(path: &str) -> Box<Outgoing> {
+    Box::new(Outgoing {
         method: Method::GET,
         target: path.into(),
         authority: "www.shop.example".to_owned(),
@@ -160,7 +160,7 @@ fn ask(path: &str) -> Outgoing {
         headers: HeaderMap::new(),
         upgrade: None,
         body: Body::empty(),
-    }
+    })
 }
 
 #[test]
@@ -221,7 +221,7 @@ impl Network for To {
 
     fn refused(&self, _: &Target, _: &Refusal) {}
 
-    fn page<'a>(&'a self, _: Exchange, _: &'a Around) -> LocalFuture<'a, Answer> {
+    fn page<'a>(&'a self, _: Box<Exchange>, _: &'a Around) -> LocalFuture<'a, Answer> {
         Box::pin(async { Answer::new(Head::new(StatusCode::NOT_FOUND), Body::empty()) })
     }
 

@@ -58,14 +58,16 @@ fn a_panic_in_one_stream_spares_the_others() {
             .ok()
             .unwrap();
         spawn_local(driver);
-        let get = |path: &str, authority: &str| Outgoing {
-            method: Method::GET,
-            target: path.into(),
-            authority: authority.to_owned(),
-            scheme: Scheme::Https,
-            headers: HeaderMap::new(),
-            upgrade: None,
-            body: Body::empty(),
+        let get = |path: &str, authority: &str| {
+            Box::new(Outgoing {
+                method: Method::GET,
+                target: path.into(),
+                authority: authority.to_owned(),
+                scheme: Scheme::Https,
+                headers: HeaderMap::new(),
+                upgrade: None,
+                body: Body::empty(),
+            })
         };
         let (interim, limits) = (Interim::default(), ClientLimits::default());
         let other = client.send(get("/wait", "www.shop.example"), &interim, &limits);

@@ -106,7 +106,7 @@ impl Network for Nothing {
 
     fn refused(&self, _: &Target, _: &Refusal) {}
 
-    fn page<'a>(&'a self, exchange: Exchange, _: &'a Around) -> LocalFuture<'a, Answer> {
+    fn page<'a>(&'a self, exchange: Box<Exchange>, _: &'a Around) -> LocalFuture<'a, Answer> {
         Box::pin(async move {
             match exchange.path() {
                 "/body" => Answer::new(Head::new(http::StatusCode::OK), Body::stream(Panicking(false))),

@@ -144,13 +144,13 @@ impl Files {
     }
 
     /// Answers a request with a file, if there is one for it, or finds the program that answers.
-    pub(crate) async fn answer(&self, exchange: Exchange, notes: &Notes) -> Found {
+    pub(crate) async fn answer(&self, exchange: Box<Exchange>, notes: &Notes) -> Found {
         if *exchange.target == *"*" && exchange.method == Method::OPTIONS {
             return Found::Answer(options());
         }
         let target = match self.find(&exchange, notes) {
             Ok(Some(target)) => target,
-            Ok(None) => return Found::Nothing(Box::new(exchange)),
+            Ok(None) => return Found::Nothing(exchange),
             Err(OpenError::Forbidden) => {
                 notes.set_handler(Handler::Page);
                 let why = OpenError::Forbidden.to_string();
@@ -162,18 +162,19 @@ impl Files {
             }
         };
         let answer = match (&exchange.method, target) {
-            (_, Target::Program(program)) => return Found::Program(Box::new(exchange), program),
+            (_, Target::Program(program)) => return Found::Program(exchange, program),
             (&Method::OPTIONS, _) => Ok(options()),
             (&Method::GET | &Method::HEAD, Target::File(hit)) => {
                 notes.set_handler(Handler::File);
-                self.send(hit, &exchange).await
+                // On the heap: what is looked for here and not found goes on to an application.
+                Box::pin(self.send(hit, &exchange)).await
             }
             (&Method::GET | &Method::HEAD, Target::AddSlash) => match self.add_slash(&exchange) {
                 Some(answer) => {
                     notes.set_handler(Handler::Redirect);
                     Ok(answer)
                 }
-                None => return Found::Nothing(Box::new(exchange)),
+                None => return Found::Nothing(exchange),
             },
             _ => {
                 notes.set_handler(Handler::Page);

@@ -105,7 +105,7 @@ impl Checker {
                 .as_ref()
                 .map(|call| (call, Rc::new(|_: Complaint<'_>| {}) as Listener)),
         };
-        let incoming = connection.send(request, way, |_| {}).await;
+        let incoming = connection.send(Box::new(request), way, |_| {}).await;
         let (head, body) = match incoming {
             Ok(Incoming::Response { head, body }) => (head, body),
             Ok(Incoming::Upgraded { .. }) => return (Verdict::Bad, "it switched protocols".to_owned()),

@@ -151,7 +151,7 @@ impl Connection {
     /// Sends one request and waits for the head of the answer; a connection that can carry another exchange goes to `reuse`.
     pub(crate) async fn send(
         self,
-        out: Outgoing,
+        out: Box<Outgoing>,
         way: Way<'_>,
         reuse: impl FnOnce(Resting) + 'static,
     ) -> Result<Incoming, SendError> {
@@ -166,7 +166,8 @@ impl Connection {
                     return Err(SendError { fault, outgoing: None });
                 };
                 let reuse = Box::new(move |connection| reuse(Resting::FastCgi(connection)));
-                connection.send(out, call, way.limits, complain, reuse).await
+                // On the heap, so that other exchanges do not hold its size.
+                Box::pin(connection.send(out, call, way.limits, complain, reuse)).await
             }
             Connection::H2(connection) => connection.send(out, way.interim, way.limits).await,
         }

@@ -204,7 +204,7 @@ impl Upstream {
     /// Shape: `program` is the one of the site's folder that a FastCGI application is to run.
     pub(crate) async fn answer(
         &self,
-        mut exchange: Exchange,
+        mut exchange: Box<Exchange>,
         program: Option<Program>,
         around: &Around,
         notes: &Rc<Notes>,
@@ -238,7 +238,7 @@ impl Upstream {
             }
         }
         let looped = request::check_loop(&exchange.headers, &self.marker);
-        let out = request::outgoing(&mut exchange, around, &self.marker);
+        let out = Box::new(request::outgoing(&mut exchange, around, &self.marker));
         asked.opening = out
             .upgrade
             .as_deref()
@@ -260,7 +260,7 @@ impl Upstream {
     }
 
     /// Sends a request until there is an answer, or nothing speaks for sending it again.
-    async fn ask(&self, mut out: Outgoing, asked: &Asked, notes: &Notes) -> Result<Reply, Fault> {
+    async fn ask(&self, mut out: Box<Outgoing>, asked: &Asked, notes: &Notes) -> Result<Reply, Fault> {
         let now = Instant::now();
         self.budget.came(now);
         let mut tries = Tries {
@@ -290,7 +290,7 @@ impl Upstream {
             notes.add_tried(format!("{}: {}", endpoint.addr, failed.fault.chain()));
             self.note_failure(endpoint, &failed);
             match self.again(at, &mut tries, failed, notes) {
-                Ok((next, request)) => (at, out) = (Some(next), *request),
+                Ok((next, request)) => (at, out) = (Some(next), request),
                 Err(fault) => return Err(fault),
             }
             notes.add_retry();
@@ -366,33 +366,66 @@ impl Upstream {
     async fn attempt(
         &self,
         endpoint: &Rc<Endpoint>,
-        out: Outgoing,
+        mut out: Box<Outgoing>,
         asked: &Asked,
         need: Need<'_>,
         queue_until: &Cell<Option<Instant>>,
         notes: &Notes,
     ) -> Result<Reply, Failed> {
-        let lease = match endpoint.lease(need, queue_until).await {
+        let Lease {
+            connection,
+            place,
+            is_reused,
+            number,
+        } = match endpoint.lease(need, queue_until).await {
             Ok(lease) => lease,
             Err(fault) => {
                 return Err(Failed {
                     is_unconnected: fault.kind() != Kind::UpstreamBusy,
                     fault,
-                    outgoing: Some(Box::new(out)),
+                    outgoing: Some(out),
                     is_reused: false,
                     number: 0,
                 });
             }
         };
-        let (is_reused, number) = (lease.is_reused, lease.number);
         notes.set_reused(is_reused);
-        let sent = self.send(endpoint, lease, out, asked, notes).await;
-        sent.map_err(|error| Failed {
-            fault: error.fault,
-            outgoing: error.outgoing,
-            is_reused,
-            number,
-            is_unconnected: false,
+        let began = Instant::now();
+        let version = connection.version();
+        if let Some(opening) = &asked.opening {
+            opening.dress(&mut out, version);
+        }
+        let owner = Rc::downgrade(endpoint);
+        let reuse = move |connection| {
+            if let Some(endpoint) = owner.upgrade() {
+                endpoint.give_back(connection);
+            }
+        };
+        let way = Way {
+            interim: &asked.interim,
+            limits: &self.limits,
+            call: asked.call.as_ref().map(|call| (call, self.hears(endpoint, asked))),
+        };
+        let incoming = match connection.send(out, way, reuse).await {
+            Ok(incoming) => incoming,
+            Err(SendError { fault, outgoing }) => {
+                return Err(Failed {
+                    fault,
+                    outgoing,
+                    is_reused,
+                    number,
+                    is_unconnected: false,
+                });
+            }
+        };
+        notes.set_first_byte(began.elapsed());
+        (self.told)(UpstreamEvent::Attempt { fault: None });
+        let is_good = self.is_good(endpoint, &incoming);
+        Ok(Reply {
+            incoming,
+            version,
+            place,
+            is_good,
         })
     }
 
@@ -424,42 +457,6 @@ impl Upstream {
         if fault.side() == Side::Upstream && kind != Kind::UpstreamBusy && !was_resting {
             endpoint.failed(failed.is_unconnected, || fault.chain());
         }
-    }
-
-    async fn send(
-        &self,
-        endpoint: &Rc<Endpoint>,
-        lease: Lease,
-        mut out: Outgoing,
-        asked: &Asked,
-        notes: &Notes,
-    ) -> Result<Reply, SendError> {
-        let began = Instant::now();
-        let version = lease.connection.version();
-        if let Some(opening) = &asked.opening {
-            opening.dress(&mut out, version);
-        }
-        let owner = Rc::downgrade(endpoint);
-        let reuse = move |connection| {
-            if let Some(endpoint) = owner.upgrade() {
-                endpoint.give_back(connection);
-            }
-        };
-        let way = Way {
-            interim: &asked.interim,
-            limits: &self.limits,
-            call: asked.call.as_ref().map(|call| (call, self.hears(endpoint, asked))),
-        };
-        let incoming = lease.connection.send(out, way, reuse).await?;
-        notes.set_first_byte(began.elapsed());
-        (self.told)(UpstreamEvent::Attempt { fault: None });
-        let is_good = self.is_good(endpoint, &incoming);
-        Ok(Reply {
-            incoming,
-            version,
-            place: lease.place,
-            is_good,
-        })
     }
 
     /// Hears what a FastCGI application complains of while it answers.

@@ -192,7 +192,7 @@ impl Ask {
         };
         let host = self.exchange.authority.host().to_owned();
         let site = served.sites.find(&host).expect("the site").clone();
-        (site.answer(self.exchange, &around, &notes).await, notes)
+        (site.answer(Box::new(self.exchange), &around, &notes).await, notes)
     }
 
     /// Asks, and reads the whole answer.

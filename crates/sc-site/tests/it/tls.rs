@@ -33,7 +33,7 @@ struct Echo {
 }
 
 impl Service for Echo {
-    async fn answer(&self, exchange: Exchange) -> Answer {
+    async fn answer(&self, exchange: Box<Exchange>) -> Answer {
         self.seen.borrow_mut().push(Seen {
             method: exchange.method.clone(),
             upgrade: exchange.upgrade.clone(),

@@ -17,6 +17,7 @@ use http::{Method, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use self::download::{Download, Rewound};
+use self::request::Prepared;
 use self::transfer::Transfer;
 use super::{Incoming, Outgoing, SendError};
 use crate::h1::framing::{self, Declared};
@@ -62,35 +63,34 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> H1<IO> {
     /// Cancel: the connection is closed.
     pub async fn send(
         self,
-        out: Outgoing,
+        out: Box<Outgoing>,
         interim: &Interim,
         limits: &ClientLimits,
         reuse: Reuse<IO>,
     ) -> Result<Incoming, SendError> {
         let mut out = out;
-        let prepared = match request::prepare(&mut out) {
-            Ok(prepared) => prepared,
+        let (outbox, upload, spare) = match request::prepare(&mut out) {
+            Ok(Prepared {
+                outbox,
+                body,
+                framing,
+                spare,
+            }) => (outbox, Sender::new(body, framing), spare),
             Err(fault) => {
                 return Err(SendError {
                     fault,
-                    outgoing: Some(Box::new(out)),
+                    outgoing: Some(out),
                 });
             }
         };
-        let spare = prepared.spare;
-        let mut transfer = Transfer::new(
-            self,
-            prepared.outbox,
-            Sender::new(prepared.body, prepared.framing),
-            limits,
-        );
+        let mut transfer = Transfer::new(self, outbox, upload, limits);
         let head = match transfer.response_head(interim, limits).await {
             Ok(head) => head,
             Err(fault) => {
                 let body = spare.map(Body::full).or_else(|| transfer.upload.into_untouched());
                 let outgoing = body.filter(|_| fault.retryable() != Retry::No).map(|body| {
                     out.body = body;
-                    Box::new(out)
+                    out
                 });
                 return Err(SendError { fault, outgoing });
             }
