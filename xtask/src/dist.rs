@@ -1,15 +1,21 @@
 //! `cargo xtask dist`: builds the programs as they are shipped: profile `dist`, arranged by what was counted at work.
 //!
-//! The compiler lays a program out better when it knows which way it goes (profile-guided optimisation). So it is built
-//! twice: once with counters, which the rows of `bench` drive for some seconds, and once with what they counted. The counts
-//! are merged by `llvm-profdata`: rustup's component `llvm-tools` has it, and Debian's `llvm-19`. Where there is none, the
+//! A program is faster when what is done often lies together. So the server is built and driven twice more than is needed
+//! to have one, each time by the rows of `bench` for some seconds:
+//!
+//! 1. with counters of the compiler's, whose counts then tell it which way the code goes (profile-guided optimisation);
+//! 2. with counters of BOLT's, which moves the finished code about: its blocks within functions, and the functions.
+//!
+//! Counts are found again by the names of functions, and those depend on the profile, so both builds have the same one,
+//! and it is checked that the names are. The tools are Debian's `llvm-19` and `bolt-19`. Where they are not to be had, the
 //! programs are built without, which is said.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::shell::{self, cargo, output, run};
 use crate::{bench, outside};
@@ -17,11 +23,30 @@ use crate::{bench, outside};
 /// The profile of what is shipped.
 pub(crate) const PROFILE: &str = "dist";
 
-/// The programs, by their packages, which have the same names.
-const PROGRAMS: [&str; 2] = ["shimmercat", "sc-tool"];
+/// The server, which is driven, and the other program; their packages have the same names.
+const SERVER: &str = "shimmercat";
+const SIDEKICK: &str = "sc-tool";
 
-/// The Debian package with a merger for the compiler's counts, and the merger.
-const LLVM: (&str, &str) = ("llvm-profdata-19", "llvm-19");
+/// Merges and shows the counts of the compiler's counters.
+const PROFDATA: &str = "llvm-profdata-19";
+/// Counts in finished programs, and moves their code about.
+const BOLT: &str = "llvm-bolt-19";
+/// Merges its counts.
+const MERGE: &str = "merge-fdata-19";
+/// Takes the symbols away.
+const STRIP: &str = "llvm-strip-19";
+
+/// The Debian packages that have them.
+const TOOLS: [(&str, &str); 4] = [
+    (PROFDATA, "llvm-19"),
+    (BOLT, "bolt-19"),
+    (MERGE, "bolt-19"),
+    (STRIP, "llvm-19"),
+];
+
+/// Of the functions that were counted, one in so many at least must be in the program under its name. Most are not, since
+/// they were put into others.
+const FOUND_AGAIN: usize = 20;
 
 const USAGE: &str = "usage: cargo xtask dist [--plain]";
 
@@ -33,7 +58,7 @@ pub(crate) fn command(args: &[String]) -> Result<()> {
         _ => bail!(USAGE),
     };
     let folder = if is_plain { plain()? } else { build()? };
-    for program in PROGRAMS {
+    for program in [SERVER, SIDEKICK] {
         println!("{}", folder.join(program).display());
     }
     Ok(())
@@ -41,63 +66,150 @@ pub(crate) fn command(args: &[String]) -> Result<()> {
 
 /// Builds them, with counts where that is possible; the folder that they are in.
 pub(crate) fn build() -> Result<PathBuf> {
-    let host = host()?;
-    let Some(merger) = merger(&host)? else {
-        eprintln!(
-            "note: there is no llvm-profdata (`rustup component add llvm-tools`), so the programs are built without counts \
-             and are slower"
-        );
+    // Without Debian's packages there are none; that is no error.
+    let _ = outside::ensure(&TOOLS);
+    if let Some((tool, _)) = TOOLS.iter().find(|(tool, _)| shell::find(tool).is_none()) {
+        eprintln!("note: there is no {tool}, so the programs are built without counts and are slower");
         return plain();
+    }
+    let work = Work {
+        host: host()?,
+        folder: shell::target_dir()?.join("counts"),
     };
-    let work = shell::target_dir()?.join("counts");
-    let (raw, merged) = (work.join("raw"), work.join("merged.profdata"));
-    if raw.exists() {
-        fs::remove_dir_all(&raw).with_context(|| format!("cannot empty {}", raw.display()))?;
-    }
-    shell::section("building a program that counts");
-    let counting = [
-        // Counts are taken before crates are put together: how that is done does not matter to them.
-        "--config",
-        "profile.dist.lto=\"thin\"",
-        "-p",
-        "shimmercat",
-    ];
-    built(
-        &host,
-        &work,
-        &format!("-Cprofile-generate={}", raw.display()),
-        &counting,
-    )?;
-    let programs = work.join(&host).join(PROFILE);
-    shell::section("driving it");
-    bench::train(&programs.join("shimmercat"))?;
-    run(Command::new(merger).arg("merge").arg("-o").arg(&merged).arg(&raw))?;
+    let counts = work.count()?;
     shell::section("building the programs by what was counted");
-    let use_it = format!("-Cprofile-use={}", merged.display());
-    built(&host, &work, &use_it, &["-p", "shimmercat", "-p", "sc-tool"])?;
-    let folder = shell::target_dir()?.join(PROFILE);
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    for program in PROGRAMS {
-        // A program that runs cannot be written, but another one can take its name.
-        let (from, to) = (programs.join(program), folder.join(program));
-        let beside = folder.join(format!("{program}.new"));
-        let copied = fs::copy(&from, &beside).and_then(|_| fs::rename(&beside, &to));
-        copied.with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
-    }
-    Ok(folder)
+    let flags = format!("-Cprofile-use={} -Clink-args=-Wl,--emit-relocs", counts.display());
+    work.built(&flags, &["-p", SERVER, "-p", SIDEKICK])?;
+    work.check(&counts)?;
+    let server = work.arrange()?;
+    work.install(&[(SERVER, server), (SIDEKICK, work.made(SIDEKICK))])
 }
 
 fn plain() -> Result<PathBuf> {
-    let packages = ["-p", "shimmercat", "-p", "sc-tool"];
-    run(cargo(&["build", "--locked", "--profile", PROFILE]).args(packages))?;
+    run(&mut cargo(&[
+        "build",
+        "--locked",
+        "--profile",
+        PROFILE,
+        "-p",
+        SERVER,
+        "-p",
+        SIDEKICK,
+    ]))?;
     Ok(shell::target_dir()?.join(PROFILE))
 }
 
-/// Builds for the host, named so that what runs while building is not built with these flags.
-fn built(host: &str, work: &Path, flags: &str, args: &[&str]) -> Result<()> {
-    let mut command = cargo(&["build", "--locked", "--profile", PROFILE, "--target", host]);
-    command.arg("--target-dir").arg(work).args(args);
-    run(command.env("RUSTFLAGS", flags))
+/// Where it is done.
+struct Work {
+    /// The compiler's own name for this machine.
+    host: String,
+    folder: PathBuf,
+}
+
+impl Work {
+    /// Builds a server that counts, drives it, and merges the counts.
+    fn count(&self) -> Result<PathBuf> {
+        let (raw, counts) = (self.folder.join("raw"), self.folder.join("merged.profdata"));
+        emptied(&raw)?;
+        shell::section("building a server that counts");
+        self.built(&format!("-Cprofile-generate={}", raw.display()), &["-p", SERVER])?;
+        shell::section("driving it");
+        bench::train(&self.made(SERVER))?;
+        run(Command::new(PROFDATA).arg("merge").arg("-o").arg(&counts).arg(&raw))?;
+        Ok(counts)
+    }
+
+    /// Makes sure that the counts are those of the functions of this program.
+    fn check(&self, counts: &Path) -> Result<()> {
+        let told = output(Command::new(PROFDATA).args(["show", "--all-functions"]).arg(counts))?;
+        let counted: Vec<&str> = told
+            .lines()
+            .filter_map(|line| line.strip_prefix("  _")?.strip_suffix(':'))
+            .collect();
+        let told = output(Command::new("nm").arg(self.made(SERVER)))?;
+        let has: HashSet<&str> = told
+            .lines()
+            .filter_map(|line| line.rsplit(' ').next()?.strip_prefix('_'))
+            .collect();
+        let found = counted.iter().filter(|name| has.contains(*name)).count();
+        ensure!(
+            found * FOUND_AGAIN >= counted.len() && found > 0,
+            "of {} functions that were counted only {found} are in the program: the counts are of another one",
+            counted.len()
+        );
+        Ok(())
+    }
+
+    /// Has BOLT move the code of the server about.
+    fn arrange(&self) -> Result<PathBuf> {
+        let (raw, counts) = (self.folder.join("moves"), self.folder.join("merged.fdata"));
+        emptied(&raw)?;
+        fs::create_dir(&raw).with_context(|| format!("cannot make {}", raw.display()))?;
+        let (made, counting) = (self.made(SERVER), self.folder.join("counting"));
+        let bolt = |to: &Path, args: &[&str]| {
+            let log = to.with_extension("log");
+            let file = fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+            let mut command = Command::new(BOLT);
+            command.arg(&made).arg("-o").arg(to).args(args);
+            // It tells of hundreds of functions, one by one.
+            run(command.stdout(file.try_clone()?).stderr(file)).with_context(|| format!("see {}", log.display()))
+        };
+        shell::section("counting once more, in the finished server");
+        let file = format!("--instrumentation-file={}", raw.join("counts").display());
+        bolt(&counting, &["--instrument", "--instrumentation-file-append-pid", &file])?;
+        bench::train(&counting)?;
+        let files = fs::read_dir(&raw)?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<Result<Vec<_>>>()?;
+        run(Command::new(MERGE).args(files).stdout(fs::File::create(&counts)?))?;
+        shell::section("moving its code about");
+        let arranged = self.folder.join("arranged");
+        let data = format!("--data={}", counts.display());
+        let moves = [
+            &data,
+            "--reorder-blocks=ext-tsp",
+            "--reorder-functions=cdsort",
+            "--split-functions",
+            "--split-all-cold",
+            "--icf=1",
+        ];
+        bolt(&arranged, &moves)?;
+        Ok(arranged)
+    }
+
+    /// Puts the programs where a plain build has them, without their symbols.
+    fn install(&self, programs: &[(&str, PathBuf)]) -> Result<PathBuf> {
+        let folder = shell::target_dir()?.join(PROFILE);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        for (program, made) in programs {
+            // A program that runs cannot be written, but another one can take its name.
+            let (beside, to) = (folder.join(format!("{program}.new")), folder.join(program));
+            run(Command::new(STRIP).arg("-o").arg(&beside).arg(made))?;
+            fs::rename(&beside, &to).with_context(|| format!("cannot write {}", to.display()))?;
+        }
+        Ok(folder)
+    }
+
+    /// Builds for the host, named so that what runs while building is not built with these flags. The symbols stay: BOLT
+    /// needs them.
+    fn built(&self, flags: &str, packages: &[&str]) -> Result<()> {
+        let mut command = cargo(&["build", "--locked", "--profile", PROFILE, "--target", &self.host]);
+        command.args(["--config", "profile.dist.strip=\"none\""]);
+        command.arg("--target-dir").arg(&self.folder).args(packages);
+        run(command.env("RUSTFLAGS", flags))
+    }
+
+    /// Where a program is once it is built.
+    fn made(&self, program: &str) -> PathBuf {
+        self.folder.join(&self.host).join(PROFILE).join(program)
+    }
+}
+
+fn emptied(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
+    }
+    Ok(())
 }
 
 /// The compiler's own name for this machine.
@@ -105,20 +217,4 @@ fn host() -> Result<String> {
     let told = output(Command::new("rustc").arg("-vV").current_dir(shell::root()))?;
     let host = told.lines().find_map(|line| line.strip_prefix("host: "));
     Ok(host.context("rustc does not say what it builds for")?.to_owned())
-}
-
-/// A program that merges counts: the toolchain's, or else Debian's.
-fn merger(host: &str) -> Result<Option<PathBuf>> {
-    let sysroot = output(
-        Command::new("rustc")
-            .args(["--print", "sysroot"])
-            .current_dir(shell::root()),
-    )?;
-    let own = Path::new(sysroot.trim()).join(format!("lib/rustlib/{host}/bin/llvm-profdata"));
-    if own.is_file() {
-        return Ok(Some(own));
-    }
-    // Without Debian's packages there is none; that is no error.
-    let _ = outside::ensure(&[LLVM]);
-    Ok(shell::find(LLVM.0))
 }

@@ -80,10 +80,6 @@ impl<'a> Bench<'a> {
             Measure::Requests(requests, way) => {
                 self.each(done, &mut servers, |bench, server, done| {
                     let (_, at) = bench.meter(server, way)?;
-                    // `devlove` has a certificate of its own, and nothing is claimed of what it does here.
-                    if bench.kit.trains {
-                        return Ok(());
-                    }
                     let size = check::answers(bench.kit.stage, at, &requests)?;
                     if requests.gzip {
                         done.notes.push(format!("{}: {size} bytes on the wire", server.name()));
@@ -93,7 +89,7 @@ impl<'a> Bench<'a> {
                 self.turns(row, done, &mut servers, |bench, server| {
                     bench.requests(server, way, &requests)
                 });
-                if way == Way::Logging && !self.kit.trains {
+                if way == Way::Logging {
                     self.each(done, &mut servers, |bench, server, done| {
                         done.notes.push(bench.logged(server, way, &requests)?);
                         Ok(())

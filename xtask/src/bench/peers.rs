@@ -77,8 +77,6 @@ pub(super) struct Kit<'a> {
     pub(super) core: usize,
     /// ShimmerCat's program.
     pub(super) program: PathBuf,
-    /// Whether that is to work as `devlove`: workers of `internet` may not write down what they have counted.
-    pub(super) trains: bool,
     /// Caddy's.
     pub(super) caddy: Option<PathBuf>,
 }
@@ -190,8 +188,6 @@ impl Kit<'_> {
                 "--log-codes",
                 "empty",
             ]);
-        } else if self.trains {
-            command.args(["devlove", "--listen", &address, "-5", "127.0.0.1:0"]);
         } else {
             command.args(["internet", "--workers", "1", "--redis", "off", "--listen", &address]);
             command
