@@ -189,23 +189,26 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'a, IO> {
     }
 
     /// Has one request answered, and writes the answer.
-    pub(super) async fn exchange<S: Service>(&mut self, request: Request, service: &S) -> After<IO> {
+    pub(super) async fn exchange<S: Service>(&mut self, request: Box<Request>, service: &S) -> After<IO> {
         let meter = Rc::new(Meter::default());
         let interim = Interim::default();
         let asked = Asked::new(&request.method, request.is_11, request.takes_trailers);
         let (keeps_alive, upgrade) = (request.keeps_alive, request.upgrade.clone());
-        let exchange = self.open(request, &interim, &meter);
         self.alarm.clear();
-        let answer = match service.answer_now(&exchange) {
-            Some(answer) => answer,
-            None => {
-                // On the heap, so that a connection that waits for a next request does not hold its size.
-                let mut answering = Box::pin(service.answer(Box::new(exchange)));
-                match self.answer(answering.as_mut(), &interim, asked).await {
-                    Ok(answer) => answer,
-                    Err(fault) => return After::Gone(Some(fault)),
-                }
+        // In a scope of its own, and on the heap, so that a connection that waits for a next request holds the size of neither.
+        let answering = {
+            let exchange = self.open(*request, &interim, &meter);
+            match service.answer_now(&exchange) {
+                Some(answer) => Ok(answer),
+                None => Err(Box::pin(service.answer(Box::new(exchange)))),
             }
+        };
+        let answer = match answering {
+            Ok(answer) => answer,
+            Err(mut answering) => match self.answer(answering.as_mut(), &interim, asked).await {
+                Ok(answer) => answer,
+                Err(fault) => return After::Gone(Some(fault)),
+            },
         };
         if let Some(limit) = meter.limit.get() {
             service.limited(limit);

@@ -80,7 +80,7 @@ where
                 return Served::Closed(Some(fault));
             }
         };
-        match connection.exchange(*request, &*service).await {
+        match connection.exchange(request, &*service).await {
             After::Next => {}
             After::Close => {
                 connection.close().await;

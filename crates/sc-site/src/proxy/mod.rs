@@ -23,11 +23,12 @@ use std::path::Path;
 use std::rc::Rc;
 
 use http::header::{RETRY_AFTER, UPGRADE};
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, StatusCode};
 use sc_http::client::{Incoming, Outgoing, SendError};
 use sc_http::fastcgi::{Call, Listener};
-use sc_http::{Answer, ClientLimits, Exchange, Fault, Head, Interim, Kind, Payload, Protocol, Retry, Side};
+use sc_http::{Answer, ClientLimits, Exchange, Fault, Head, Kind, Payload, Protocol, Retry, Side};
 use sc_tls::{H2_AND_HTTP11, HTTP11_ONLY, client_config};
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use self::budget::Budget;
@@ -69,18 +70,14 @@ pub(crate) struct Upstream {
 
 /// What is needed of a request after it was sent.
 struct Asked {
-    method: Method,
-    protocol: Protocol,
-    host: Box<str>,
-    url: String,
+    /// All but its fields and its body.
+    exchange: Box<Exchange>,
     form: Form,
     opening: Option<Opening>,
     /// What a FastCGI application is told besides.
     call: Option<Call>,
-    /// The client's connection, and the stream in it.
+    /// The client's connection.
     connection: u64,
-    stream: u32,
-    interim: Interim,
 }
 
 /// An application's answer, before it is made ours.
@@ -204,31 +201,26 @@ impl Upstream {
     /// Shape: `program` is the one of the site's folder that a FastCGI application is to run.
     pub(crate) async fn answer(
         &self,
-        mut exchange: Box<Exchange>,
+        exchange: Box<Exchange>,
         program: Option<Program>,
         around: &Around,
         notes: &Rc<Notes>,
     ) -> Answer {
         notes.set_handler(Handler::Proxy);
         let mut asked = Asked {
-            method: exchange.method.clone(),
-            protocol: exchange.protocol,
-            host: exchange.authority.host().into(),
-            url: exchange.url(),
             form: Form::wanted(&exchange.headers),
+            exchange,
             opening: None,
             call: None,
             connection: around.connection,
-            stream: exchange.meter.stream.get(),
-            interim: exchange.interim.clone(),
         };
         let mut room = None;
         if let Some(responder) = &self.responder {
-            let called = responder.call(&mut exchange, program, around);
+            let called = responder.call(&mut asked.exchange, program, around);
             let taken = match called {
                 Ok(call) => {
                     asked.call = Some(call);
-                    responder.take_whole(&mut exchange).await
+                    responder.take_whole(&mut asked.exchange).await
                 }
                 Err(fault) => Err(fault),
             };
@@ -237,8 +229,8 @@ impl Upstream {
                 Err(fault) => return self.page(&fault, &asked, notes),
             }
         }
-        let looped = request::check_loop(&exchange.headers, &self.marker);
-        let out = Box::new(request::outgoing(&mut exchange, around, &self.marker));
+        let looped = request::check_loop(&asked.exchange.headers, &self.marker);
+        let out = Box::new(request::outgoing(&mut asked.exchange, around, &self.marker));
         asked.opening = out
             .upgrade
             .as_deref()
@@ -264,7 +256,7 @@ impl Upstream {
         let now = Instant::now();
         self.budget.came(now);
         let mut tries = Tries {
-            was_tried: vec![false; self.endpoints.len()],
+            was_tried: SmallVec::from_elem(false, self.endpoints.len()),
             left: self.retries.most,
             newer_than: None,
             is_risked: false,
@@ -279,7 +271,7 @@ impl Upstream {
             };
             notes.set_upstream(&endpoint.label);
             let need = Need {
-                asked: &asked.host,
+                asked: asked.exchange.authority.host(),
                 is_upgrade: asked.opening.is_some(),
                 newer_than: tries.newer_than,
             };
@@ -402,7 +394,7 @@ impl Upstream {
             }
         };
         let way = Way {
-            interim: &asked.interim,
+            interim: &asked.exchange.interim,
             limits: &self.limits,
             call: asked.call.as_ref().map(|call| (call, self.hears(endpoint, asked))),
         };
@@ -463,7 +455,7 @@ impl Upstream {
     fn hears(&self, endpoint: &Endpoint, asked: &Asked) -> Listener {
         let about = About {
             connection: asked.connection,
-            stream: asked.stream,
+            stream: asked.exchange.meter.stream.get(),
             site: self.site.clone(),
             address: endpoint.label.clone(),
         };
@@ -503,7 +495,7 @@ impl Upstream {
                 if let Some(opening) = &asked.opening {
                     opening.agree(&mut head.headers, reply.version)?;
                 }
-                if asked.protocol == Protocol::Http2 {
+                if asked.exchange.protocol == Protocol::Http2 {
                     head.status = StatusCode::OK;
                 } else {
                     head.status = StatusCode::SWITCHING_PROTOCOLS;
@@ -524,8 +516,8 @@ impl Upstream {
         notes.set_fault(fault);
         let tried = notes.tried();
         let attempted = Attempted {
-            method: &asked.method,
-            url: &asked.url,
+            method: &asked.exchange.method,
+            url: &asked.exchange.url(),
             tried: &tried,
         };
         faults::fault(fault, &attempted, asked.form, self.disclosure)
@@ -543,7 +535,7 @@ fn without_details(head: &Head, asked: &Asked) -> Answer {
 
 /// What has been tried for a request.
 struct Tries {
-    was_tried: Vec<bool>,
+    was_tried: SmallVec<[bool; 8]>,
     /// How often it may still be sent again.
     left: usize,
     /// The number of the connection that has just failed it, which had carried others before.

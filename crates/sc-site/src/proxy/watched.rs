@@ -28,13 +28,14 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    /// Watches a body; an empty one needs no watching. `is_good` says whether its end speaks for the application.
-    pub(crate) fn body(body: Body, notes: Rc<Notes>, place: Place, is_good: bool) -> Body {
-        if http_body::Body::is_end_stream(&body) {
+    /// Watches a body; one that is here as a whole needs no watching. `is_good` says whether its end speaks for the
+    /// application.
+    pub(crate) fn body(mut body: Body, notes: Rc<Notes>, place: Place, is_good: bool) -> Body {
+        if let Some(whole) = body.take_ready() {
             if is_good {
                 place.completed();
             }
-            return body;
+            return Body::full(whole);
         }
         Body::stream(Watched {
             body,
