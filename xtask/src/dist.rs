@@ -37,9 +37,10 @@ const MERGE: &str = "merge-fdata-19";
 const STRIP: &str = "llvm-strip-19";
 
 /// The Debian packages that have them.
-const TOOLS: [(&str, &str); 4] = [
+const TOOLS: [(&str, &str); 5] = [
     (PROFDATA, "llvm-19"),
     (BOLT, "bolt-19"),
+    ("/usr/lib/llvm-19/lib/libbolt_rt_instr.a", "libbolt-19-dev"),
     (MERGE, "bolt-19"),
     (STRIP, "llvm-19"),
 ];
@@ -68,8 +69,8 @@ pub(crate) fn command(args: &[String]) -> Result<()> {
 pub(crate) fn build() -> Result<PathBuf> {
     // Without Debian's packages there are none; that is no error.
     let _ = outside::ensure(&TOOLS);
-    if let Some((tool, _)) = TOOLS.iter().find(|(tool, _)| shell::find(tool).is_none()) {
-        eprintln!("note: there is no {tool}, so the programs are built without counts and are slower");
+    if let Some((missing, _)) = outside::missing(&TOOLS).first() {
+        eprintln!("note: there is no {missing}, so the programs are built without counts and are slower");
         return plain();
     }
     let work = Work {
@@ -114,8 +115,12 @@ impl Work {
         shell::section("building a server that counts");
         self.built(&format!("-Cprofile-generate={}", raw.display()), &["-p", SERVER])?;
         shell::section("driving it");
-        bench::train(&self.made(SERVER))?;
-        run(Command::new(PROFDATA).arg("merge").arg("-o").arg(&counts).arg(&raw))?;
+        // A file for each process: several that write into one spoil it.
+        let file = raw.join("%p.profraw");
+        bench::train(&self.made(SERVER), &[("LLVM_PROFILE_FILE", &file)])?;
+        // A worker that was to be gone meanwhile may have left half a file.
+        let merge = ["merge", "--failure-mode=all", "-o"];
+        run(Command::new(PROFDATA).args(merge).arg(&counts).arg(&raw))?;
         Ok(counts)
     }
 
@@ -146,10 +151,13 @@ impl Work {
         emptied(&raw)?;
         fs::create_dir(&raw).with_context(|| format!("cannot make {}", raw.display()))?;
         let (made, counting) = (self.made(SERVER), self.folder.join("counting"));
+        // It looks for its library beside where it is called, and Debian's name for it is a link from elsewhere.
+        let program = shell::find(BOLT).and_then(|link| fs::canonicalize(link).ok());
+        let program = program.with_context(|| format!("there is no {BOLT}"))?;
         let bolt = |to: &Path, args: &[&str]| {
             let log = to.with_extension("log");
             let file = fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-            let mut command = Command::new(BOLT);
+            let mut command = Command::new(&program);
             command.arg(&made).arg("-o").arg(to).args(args);
             // It tells of hundreds of functions, one by one.
             run(command.stdout(file.try_clone()?).stderr(file)).with_context(|| format!("see {}", log.display()))
@@ -157,7 +165,7 @@ impl Work {
         shell::section("counting once more, in the finished server");
         let file = format!("--instrumentation-file={}", raw.join("counts").display());
         bolt(&counting, &["--instrument", "--instrumentation-file-append-pid", &file])?;
-        bench::train(&counting)?;
+        bench::train(&counting, &[])?;
         let files = fs::read_dir(&raw)?
             .map(|entry| Ok(entry?.path()))
             .collect::<Result<Vec<_>>>()?;
@@ -174,6 +182,8 @@ impl Work {
             "--icf=1",
         ];
         bolt(&arranged, &moves)?;
+        shell::section("trying it");
+        bench::check(&arranged)?;
         Ok(arranged)
     }
 

@@ -127,7 +127,8 @@ fn debian_packages(programs: &[(&str, &str)]) -> Result<()> {
     }
 }
 
-fn missing<'a>(programs: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+/// Those of a list that cannot be found.
+pub(crate) fn missing<'a>(programs: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     programs
         .iter()
         .copied()

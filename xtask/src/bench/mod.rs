@@ -114,21 +114,31 @@ pub(crate) fn smoke() -> Result<()> {
     shell::run(&mut built(&folder.join("xtask"), &options)?)
 }
 
-/// Has a program that counts do all kinds of work for a while.
-pub(crate) fn train(server: &Path) -> Result<()> {
+/// Has a program that counts do all kinds of work for a while, with this environment.
+pub(crate) fn train(server: &Path, environment: &[(&str, &Path)]) -> Result<()> {
     outside::ensure(PROGRAMS)?;
     build(&["-p", "xtask", "--features", "xtask/bench", "--profile", PROFILE])?;
-    let mut args = vec![
-        "--train".to_owned(),
-        "--quick".to_owned(),
-        "--seconds".to_owned(),
-        "2".to_owned(),
-    ];
-    args.extend(TRAINING.map(str::to_owned));
+    let mut args = vec!["--train", "--quick", "--seconds", "2"];
+    args.extend(TRAINING);
+    shell::run(alone(server, &args, "counting")?.envs(environment.iter().copied()))
+}
+
+/// Has a program that was trained answer a few requests rightly.
+pub(crate) fn check(server: &Path) -> Result<()> {
+    shell::run(&mut alone(
+        server,
+        &["--train", "--quick", "h1-1k", "h2-many-1k", "app-kept"],
+        "arranged",
+    )?)
+}
+
+/// The built xtask, which will drive a program and no peers.
+fn alone(server: &Path, args: &[&str], profile: &str) -> Result<Command> {
+    let args: Vec<String> = args.iter().map(ToString::to_string).collect();
     let mut options = Options::read(&args)?;
     options.server = Some(server.to_owned());
-    options.profile = "counting".to_owned();
-    shell::run(&mut built(&shell::target_dir()?.join(PROFILE).join("xtask"), &options)?)
+    options.profile = profile.to_owned();
+    built(&shell::target_dir()?.join(PROFILE).join("xtask"), &options)
 }
 
 fn build(args: &[&str]) -> Result<()> {

@@ -10,8 +10,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How long a server may take to accept, and to end.
+/// How long a server may take to accept.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long it may take to end: programs that count write their counts then.
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long it may go on with its start once it accepts, how often it is looked at, and below which part of a core it rests.
 const SETTLES_WITHIN: Duration = Duration::from_secs(5);
@@ -107,7 +110,7 @@ impl Drop for Running {
             // It may have ended by itself.
             let _ = kill_process(pid, Signal::TERM);
         }
-        let until = Instant::now() + Duration::from_secs(2);
+        let until = Instant::now() + ENDS_WITHIN;
         while Instant::now() < until && matches!(self.child.try_wait(), Ok(None)) {
             nap(Duration::from_millis(10));
         }
